@@ -1,0 +1,1 @@
+"""Doors: DICOM, archives, HTTP, argv and environment."""
