@@ -1,0 +1,124 @@
+"""Weights and their manifest, written and verified together; never a pickle."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from model.atomic import write_atomically
+from model.errors import CheckpointError
+from model.network import ARCHITECTURE, BreastFcn
+from model.preprocess import (
+    BODY_FRACTION,
+    INPUT_CENTRE,
+    INPUT_CLIP,
+    INPUT_SPREAD,
+    ROBUST_MAX_PERCENTILE,
+)
+
+PREPROCESSING: Mapping[str, float] = {
+    "body_fraction": BODY_FRACTION,
+    "robust_max_percentile": ROBUST_MAX_PERCENTILE,
+    "input_clip": INPUT_CLIP,
+    "input_centre": INPUT_CENTRE,
+    "input_spread": INPUT_SPREAD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Where weights come from and what they may be used with."""
+
+    package_version: str
+    grid_px: int
+    fold: int
+    seed: int
+    training_cases: tuple[str, ...]
+    """Stored cases' source keys: hashes, no patient."""
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    footprint: Mapping[str, Any]
+    bag_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Feature -> smallest and largest value among the training cases."""
+    parent_sha256: str = ""
+    """Weights that were fine-tuned; empty when trained from scratch."""
+    engine: str = ""
+    architecture: str = ARCHITECTURE
+    preprocessing: Mapping[str, float] = field(default_factory=lambda: PREPROCESSING)
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network with its manifest."""
+
+    network: BreastFcn
+    manifest: Manifest
+
+
+def write_checkpoint(network: nn.Module, manifest: Manifest, path: Path) -> Manifest:
+    """Write ``path`` (.safetensors) and its .json; return the manifest with the hash.
+
+    The manifest goes last: weights without one are not a checkpoint.
+    """
+    weights = {k: v.detach().cpu() for k, v in network.state_dict().items()}
+    data = save({k: v.contiguous() for k, v in weights.items()})
+    record = asdict(manifest) | {"weights_sha256": hashlib.sha256(data).hexdigest()}
+    write_atomically(path, data)
+    text = json.dumps(record, indent=1, sort_keys=True)
+    write_atomically(path.with_suffix(".json"), text.encode())
+    return Manifest(**record)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return a verified checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If weights or manifest are missing, damaged, of another architecture, or
+        were trained with another preprocessing.
+    """
+    manifest = read_manifest(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != manifest.weights_sha256:
+        raise _error(path, f"SHA-256 {digest[:12]}", f"{manifest.weights_sha256[:12]}")
+    network = BreastFcn()
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise _error(path, "weights that do not fit", ARCHITECTURE) from error
+    return Checkpoint(network.eval(), manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest beside ``path``, checked but without reading the weights."""
+    for needed in (path, path.with_suffix(".json")):
+        if not needed.is_file():
+            raise _error(needed, "no such file", "weights and manifest side by side")
+    try:
+        record = json.loads(path.with_suffix(".json").read_text())
+        known = {f.name for f in fields(Manifest)}
+        manifest = Manifest(**{k: v for k, v in record.items() if k in known})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _error(path.with_suffix(".json"), "no manifest", "a manifest") from error
+    if manifest.architecture != ARCHITECTURE:
+        raise _error(path, manifest.architecture, ARCHITECTURE)
+    if dict(manifest.preprocessing) != dict(PREPROCESSING):
+        raise _error(path, "another preprocessing", "this version's preprocessing")
+    return manifest
+
+
+def _error(path: Path, found: str, needed: str) -> CheckpointError:
+    return CheckpointError(
+        str(path),
+        found=found,
+        needed=needed,
+        mend="copy the .safetensors and .json of one training together again",
+    )

@@ -1,0 +1,314 @@
+"""One fold: fit, resume, stop early, stay in budget.
+
+Defaults are the paper's Table 1 (Dice loss, RAdam 1e-3, ReduceLROnPlateau, batch 8,
+shuffling only in training) with what the authors' public code adds (weight decay
+3e-5, factor 0.1, patience 2, at most 100 epochs, early stopping after 10).
+"""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.optim import RAdam
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from tqdm import tqdm
+
+from model.atomic import write_atomically
+from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
+from model.engine import Engine
+from model.errors import TrainingError
+from model.metrics import dice_loss
+from model.preprocess import network_input
+from model.resume import read_state, write_state
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides the weights, besides the cases and the engine."""
+
+    grid_px: int = 256
+    epochs: int = 100
+    batch: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 3e-5
+    schedule: str = "plateau"
+    """``plateau`` (the paper's) or ``cosine`` (decays to zero over ``epochs``)."""
+    plateau_factor: float = 0.1
+    plateau_patience: int = 2
+    stop_patience: int = 10
+    folds: int = 5
+    seed: int = 0
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits that stop a fold at its best checkpoint so far; None = no limit."""
+
+    carbon_g: float | None = None
+    minutes: float | None = None
+
+
+def _unknown() -> float | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where and with what a fold is trained.
+
+    ``folder`` keeps ``state.safetensors`` (resume), ``best.safetensors`` and
+    ``history.csv``. ``emitted_g`` reports this fold's CO2 so far, None when unknown.
+    """
+
+    store: CaseStore
+    folder: Path
+    engine: Engine
+    budget: Budget = field(default_factory=Budget)
+    emitted_g: Callable[[], float | None] = _unknown
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One row of ``history.csv``; losses are Dice losses, 0 to 1."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    learning_rate: float
+    duration_s: float
+    emitted_g: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """The end of one fold; the network holds the weights of ``best_epoch``."""
+
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    stopped_by: str
+    """``epochs``, ``patience``, ``carbon`` or ``minutes``."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What changes while a fold is fitted."""
+
+    config: TrainConfig
+    network: nn.Module
+    optimizer: RAdam
+    scheduler: CosineAnnealingLR | ReduceLROnPlateau
+    history: list[EpochRecord]
+
+
+def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> FitResult:
+    """Train ``network`` in place on one fold; leave the best epoch's weights in it.
+
+    Called again with the same folder it continues after the last whole epoch.
+    Budgets are looked at after every epoch, so at least one epoch is always kept.
+
+    Raises
+    ------
+    TrainingError
+        If a carbon budget is asked for where no energy can be measured.
+    """
+    torch.use_deterministic_algorithms(config.deterministic)
+    run = _prepare(network, config, bench)
+    started = time.monotonic()
+    stopped_by = _finished(run.history, config)
+    while not stopped_by:
+        record = _one_epoch(run, fold, bench)
+        _keep(run, record, bench.folder)
+        stopped_by = _finished(run.history, config) or _over_budget(
+            record, bench.budget, minutes=(time.monotonic() - started) / 60
+        )
+    network.load_state_dict(load_file(bench.folder / "best.safetensors"))
+    return FitResult(tuple(run.history), _best(run.history).epoch, stopped_by)
+
+
+def _prepare(network: nn.Module, config: TrainConfig, bench: Bench) -> _Run:
+    network.to(bench.engine.device).to(memory_format=torch.channels_last)
+    optimizer = RAdam(
+        network.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )
+    run = _Run(config, network, optimizer, _scheduler(optimizer, config), [])
+    path = bench.folder / "state.safetensors"
+    if path.exists():
+        progress = read_state(path, network, optimizer)
+        _check_same_config(path, progress["config"], config)
+        run.history = [EpochRecord(**row) for row in progress["history"]]
+        run.scheduler.load_state_dict(progress["scheduler"])
+        optimizer.param_groups[0]["lr"] = progress["learning_rate"]
+    return run
+
+
+def _scheduler(
+    optimizer: RAdam, config: TrainConfig
+) -> CosineAnnealingLR | ReduceLROnPlateau:
+    if config.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=config.epochs)
+    return ReduceLROnPlateau(
+        optimizer, factor=config.plateau_factor, patience=config.plateau_patience
+    )
+
+
+def _check_same_config(path: Path, stored: dict[str, Any], config: TrainConfig) -> None:
+    wanted = asdict(config)
+    changed = sorted(key for key in wanted if stored.get(key) != wanted[key])
+    if changed:
+        raise TrainingError(
+            str(path),
+            found=f"an unfinished training with another {', '.join(changed)}",
+            needed="the same settings to continue",
+            mend="repeat the old settings, or choose a new output folder",
+        )
+
+
+def _one_epoch(run: _Run, fold: Fold, bench: Bench) -> EpochRecord:
+    config = run.config
+    epoch, started = len(run.history), time.monotonic()
+    torch.manual_seed(_epoch_seed(config.seed, fold.number, epoch))
+    learning_rate = float(run.optimizer.param_groups[0]["lr"])
+    infos = [bench.store.info(case_id) for case_id in fold.train]
+    order = epoch_order(infos, seed=config.seed, epoch=epoch)
+    train_loss = _train(run, order, bench)
+    validation_loss = validate(run.network, fold.validation, bench)
+    if isinstance(run.scheduler, ReduceLROnPlateau):
+        run.scheduler.step(validation_loss)
+    else:
+        run.scheduler.step()
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=train_loss,
+        validation_loss=validation_loss,
+        learning_rate=learning_rate,
+        duration_s=time.monotonic() - started,
+        emitted_g=bench.emitted_g(),
+    )
+
+
+def _epoch_seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
+    """Run one pass over ``order``; return the mean Dice loss of its batches."""
+    run.network.train()
+    config, losses = run.config, []
+    steps = -(-len(order) // config.batch)
+    bar = tqdm(
+        _batches(order, config.batch, bench),
+        total=steps,
+        desc=f"epoch {len(run.history) + 1}/{config.epochs}",
+        leave=False,
+        disable=None,
+    )
+    for slices, masks in bar:
+        with bench.engine.autocast():
+            logits = run.network(slices)
+        loss = dice_loss(logits.float(), masks)
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        run.optimizer.step()
+        losses.append(loss.detach())
+    return float(torch.stack(losses).mean())
+
+
+@torch.inference_mode()
+def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float:
+    """Return the Dice loss (1) over all voxels of the cases, 0 to 1, no epsilon."""
+    network.eval()
+    overlap = total = torch.zeros((), dtype=torch.float64)
+    for case_id in case_ids:
+        slices = bench.store.info(case_id).slices
+        order = [(case_id, index) for index in range(slices)]
+        for batch, masks in _batches(order, 8, bench):
+            with bench.engine.autocast():
+                probability = network(batch).float().sigmoid()
+            overlap = overlap + (probability * masks).sum().double().cpu()
+            total = total + (probability + masks).sum().double().cpu()
+    return float(1 - 2 * overlap / total)
+
+
+def _batches(
+    order: Sequence[SliceIndex], size: int, bench: Bench
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield slices (N, 2, H, W) and masks (N, 1, H, W) on the engine's device."""
+    stacks = {case_id: bench.store.stack(case_id) for case_id, _ in order}
+    masks = {case_id: bench.store.mask(case_id) for case_id, _ in order}
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        voxels = network_input(np.stack([stacks[c][s] for c, s in part]))
+        target = np.stack([masks[c][s] for c, s in part])[:, None]
+        slices = torch.from_numpy(voxels).to(bench.engine.device)
+        yield (
+            slices.to(memory_format=torch.channels_last),
+            torch.from_numpy(target.astype(np.float32)).to(bench.engine.device),
+        )
+
+
+def _keep(run: _Run, record: EpochRecord, folder: Path) -> None:
+    """Record an epoch: best weights first, then the state that names them."""
+    run.history.append(record)
+    if _best(run.history) is record:
+        weights = {k: v.contiguous() for k, v in run.network.state_dict().items()}
+        write_atomically(folder / "best.safetensors", save(weights))
+    progress = {
+        "config": asdict(run.config),
+        "history": [asdict(row) for row in run.history],
+        "scheduler": run.scheduler.state_dict(),
+        "learning_rate": run.optimizer.param_groups[0]["lr"],
+    }
+    write_state(folder / "state.safetensors", run.network, run.optimizer, progress)
+    write_atomically(folder / "history.csv", _history_csv(run.history))
+
+
+def _history_csv(history: Sequence[EpochRecord]) -> bytes:
+    text = io.StringIO()
+    rows = [asdict(record) for record in history]
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        row | {"emitted_g": "unknown" if row["emitted_g"] is None else row["emitted_g"]}
+        for row in rows
+    )
+    return text.getvalue().encode()
+
+
+def _best(history: Sequence[EpochRecord]) -> EpochRecord:
+    return min(history, key=lambda record: record.validation_loss)
+
+
+def _finished(history: Sequence[EpochRecord], config: TrainConfig) -> str:
+    """Say why a fold needs no further epoch, empty when it needs one."""
+    if len(history) >= config.epochs:
+        return "epochs"
+    if history and len(history) - 1 - _best(history).epoch >= config.stop_patience:
+        return "patience"
+    return ""
+
+
+def _over_budget(record: EpochRecord, budget: Budget, *, minutes: float) -> str:
+    if budget.minutes is not None and minutes >= budget.minutes:
+        return "minutes"
+    if budget.carbon_g is None:
+        return ""
+    if record.emitted_g is None:
+        raise TrainingError(
+            "carbon budget",
+            found="no device whose energy can be measured",
+            needed="a GPU with NVML or a CPU with readable RAPL",
+            mend="limit the training by minutes instead",
+        )
+    return "carbon" if record.emitted_g >= budget.carbon_g else ""

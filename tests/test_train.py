@@ -1,0 +1,158 @@
+"""One fold: what it keeps, when it stops, and that a kill costs at most an epoch."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from cases import filled_store
+from torch import nn
+
+from model.dataset import CaseStore, Fold
+from model.engine import Engine
+from model.errors import TrainingError
+from model.train import Bench, Budget, FitResult, TrainConfig, fit, validate
+
+FOLD = Fold(0, train=("a", "b"), validation=("c",))
+CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
+    return filled_store(tmp_path_factory.mktemp("store"), ("a", "b", "c"))
+
+
+def small_network() -> nn.Module:
+    """A network of the same signature whose epochs take milliseconds."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 5, padding=2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Conv2d(8, 1, 5, padding=2),
+    )
+
+
+def bench(store: CaseStore, folder: Path, **changes: object) -> Bench:
+    made = Bench(store=store, folder=folder, engine=Engine("cpu", "fp32"))
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def trained(
+    store: CaseStore, folder: Path, config: TrainConfig = CONFIG, **changes: object
+) -> tuple[FitResult, nn.Module]:
+    network = small_network()
+    return fit(network, FOLD, config, bench(store, folder, **changes)), network
+
+
+class Killed(BaseException):
+    """Stands for the power cut."""
+
+
+def killed_at(call: int) -> Callable[[], float]:
+    calls = iter(range(1, 100))
+
+    def emitted_g() -> float:
+        if next(calls) == call:
+            raise Killed
+        return 1.0
+
+    return emitted_g
+
+
+def equal_weights(one: nn.Module, other: nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_a_killed_fold_continues_to_the_same_weights(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    whole, expected = trained(store, tmp_path / "whole")
+    with pytest.raises(Killed):
+        trained(store, tmp_path / "cut", emitted_g=killed_at(2))
+    resumed, network = trained(store, tmp_path / "cut")
+    assert [r.train_loss for r in resumed.history] == [
+        r.train_loss for r in whole.history
+    ]
+    assert equal_weights(network, expected)
+
+
+def test_the_best_epochs_weights_are_left_in_the_network(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    result, network = trained(store, tmp_path, replace(CONFIG, epochs=3))
+    losses = [record.validation_loss for record in result.history]
+    assert losses[result.best_epoch] == min(losses)
+    found = validate(network, FOLD.validation, bench(store, tmp_path))
+    assert found == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_training_lowers_the_loss(store: CaseStore, tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=10, schedule="cosine", learning_rate=0.03)
+    result, _ = trained(store, tmp_path, config)
+    assert result.history[-1].train_loss < result.history[0].train_loss - 0.1
+    rates = [record.learning_rate for record in result.history]
+    assert rates[0] == 0.03
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_plateau_schedule_drops_the_rate_the_optimizer_uses(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=10, plateau_patience=0, learning_rate=1.0)
+    result, _ = trained(store, tmp_path, config)
+    best, rate = 1.0, 1.0
+    for record in result.history:
+        assert record.learning_rate == pytest.approx(rate)
+        better = record.validation_loss < best * (1 - 1e-4)
+        best, rate = (record.validation_loss, rate) if better else (best, rate / 10)
+    assert rate < 1.0
+
+
+def test_early_stopping_waits_for_its_patience(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    result, _ = trained(store, tmp_path, replace(CONFIG, epochs=9, stop_patience=0))
+    assert result.stopped_by == "patience"
+    assert len(result.history) == result.best_epoch + 1
+
+
+def test_budgets_stop_after_a_whole_epoch(store: CaseStore, tmp_path: Path) -> None:
+    by_time, _ = trained(store, tmp_path / "m", budget=Budget(minutes=0.0))
+    assert (by_time.stopped_by, len(by_time.history)) == ("minutes", 1)
+    by_carbon, _ = trained(
+        store, tmp_path / "g", budget=Budget(carbon_g=0.5), emitted_g=lambda: 1.0
+    )
+    assert (by_carbon.stopped_by, len(by_carbon.history)) == ("carbon", 1)
+
+
+def test_a_carbon_budget_without_a_meter_is_refused(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="no device whose energy can be measured"):
+        trained(store, tmp_path, budget=Budget(carbon_g=1.0))
+
+
+def test_resuming_with_other_settings_is_refused(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    trained(store, tmp_path, replace(CONFIG, epochs=1))
+    with pytest.raises(TrainingError, match="another batch"):
+        trained(store, tmp_path, replace(CONFIG, epochs=1, batch=2))
+
+
+def test_a_damaged_state_names_its_file(store: CaseStore, tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"not tensors")
+    with pytest.raises(TrainingError, match=r"state\.safetensors: found a damaged"):
+        trained(store, tmp_path)
+
+
+def test_history_is_written_as_it_grows(store: CaseStore, tmp_path: Path) -> None:
+    trained(store, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert {row["emitted_g"] for row in rows} == {"unknown"}
