@@ -1,0 +1,47 @@
+# Everything works in a fresh clone with Python 3.11+, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt lint types unit test demo bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## Make the virtual environment, or reuse it
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet --editable . --group tests --group typing --group lint
+	@touch $@
+
+fmt: $(READY) ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(READY) ## Format, lint and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+unit: $(READY) ## The fast tests
+	$(BIN)/pytest -m "not slow and not peer" -n 2
+
+test: lint types ## Lint, types and all tests: the definition of done
+	$(BIN)/pytest -n 2
+
+demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
+	$(BIN)/brs demo --output brs-demo
+
+bench: $(READY) ## The long measurements
+	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 0
+
+clean: ## Remove the environment and the demo
+	rm -rf $(VENV) brs-demo

@@ -1,0 +1,157 @@
+"""The whole loop on a synthetic cohort: nothing to download, nothing to own.
+
+One synthetic site images ``cases`` synthetic patients. They are ranked, the first half
+is "annotated" with its known masks, one fold is trained from scratch, the rest is
+segmented, pushed and measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from model.checkpoint import read_checkpoint
+from model.engine import Engine, choose_engine
+from model.evaluate import Origin
+from model.phantom import PhantomCase, draw_patient, draw_site, make_case
+from model.train import TrainConfig
+from plugin.dce import DceRules
+from plugin.evaluate import EvaluateOptions, Evaluation, evaluate_archive
+from plugin.exchange import HUMAN_FILE, store_human_mask
+from plugin.folder_archive import FolderArchive
+from plugin.phantom_dicom import VendorStyle, write_session
+from plugin.pipeline import SEG_FILE, Segmenter
+from plugin.rank import RankOptions, RankOutcome, rank_archive
+from plugin.segment import BatchItem, segment_archive, tally
+from plugin.session import open_session
+from plugin.train import TrainOptions, TrainOutcome, or_unknown, train_archive
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """Size of the demo; the defaults fit a laptop without a GPU."""
+
+    cases: int = 12
+    seed: int = 0
+    slices: int = 40
+    matrix_px: int = 192
+    grid_px: int = 96
+    epochs: int = 10
+    batch: int = 8
+    strategy: str = "bag"
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The sessions, and the same sessions' true masks in an archive apart."""
+
+    archive: FolderArchive
+    truth: FolderArchive
+
+
+def run_demo(output: Path, options: DemoOptions) -> dict[str, Any]:
+    """Run every step into ``output`` and write ``report.html``; return the headline."""
+    cohort = make_cohort(output, options)
+    archive, work, engine = cohort.archive, output / "work", choose_engine()
+    ranked = rank_archive(
+        archive,
+        output / "ranking",
+        work,
+        RankOptions(strategy=options.strategy, seed=options.seed),
+    )
+    annotated = [p.case_id for p in ranked.ranking.picks[: options.cases // 2]]
+    annotate(cohort, annotated)
+    trained = train_archive(
+        archive, output / "training", work, _training(options, engine)
+    )
+    segmenter = Segmenter(read_checkpoint(trained.checkpoint), engine)
+    segmented = segment_archive(
+        archive, segmenter, output / "masks", skip_annotated=True
+    )
+    found = evaluate_archive(
+        archive,
+        cohort.truth,
+        output / "evaluation",
+        EvaluateOptions(
+            sessions=[i.session_id for i in segmented],
+            origin=Origin("synthetic, one site", str(engine), engine.precision),
+        ),
+    )
+    result = _headline(cohort, ranked, trained, segmented, found)
+    return result | {"report": str(output / "report.html")}
+
+
+def make_cohort(output: Path, options: DemoOptions) -> Cohort:
+    """Write the patients as DICOM sessions, and their true masks beside the archive."""
+    cohort = Cohort(_folder(output / "archive"), _folder(output / "truth"))
+    rng = np.random.default_rng(options.seed)
+    site = draw_site(rng, slices=options.slices, matrix_px=options.matrix_px)
+    patients = [draw_patient(rng) for _ in range(options.cases)]
+    for number, patient in enumerate(tqdm(patients, desc="imaging", disable=None)):
+        session_id = f"SYN{number + 1:03d}"
+        _folder(cohort.truth.root / session_id)
+        if cohort.truth.read(session_id, HUMAN_FILE) is None:
+            case = make_case(patient, site, seed=options.seed * 1000 + number)
+            _write_case(case, cohort, session_id)
+    return cohort
+
+
+def annotate(cohort: Cohort, session_ids: Sequence[str]) -> None:
+    """Play the annotator: store the true masks of these sessions with them."""
+    for session_id in session_ids:
+        truth = cohort.truth.read(session_id, HUMAN_FILE)
+        cohort.archive.write(session_id, HUMAN_FILE, truth or b"")
+
+
+def _write_case(case: PhantomCase, cohort: Cohort, session_id: str) -> None:
+    """Write images, then the true mask: a mask says that its session is whole."""
+    folder = cohort.archive.root / session_id
+    write_session(
+        case, folder, style=VendorStyle.SEPARATE_SERIES, session_id=session_id
+    )
+    session = open_session(session_id, folder, DceRules())
+    union = (case.right | case.left).astype(np.uint8)
+    mask = case.phases[0].with_array(union).match_geometry(session.pre)
+    store_human_mask(cohort.truth, session, mask)
+
+
+def _folder(root: Path) -> FolderArchive:
+    root.mkdir(parents=True, exist_ok=True)
+    return FolderArchive(root)
+
+
+def _training(options: DemoOptions, engine: Engine) -> TrainOptions:
+    """One fold from scratch on a small grid, decaying to zero: what minutes allow."""
+    config = TrainConfig(
+        grid_px=options.grid_px,
+        epochs=options.epochs,
+        batch=options.batch,
+        schedule="cosine",
+        seed=options.seed,
+    )
+    return TrainOptions(engine=engine, config=config, only_fold=0)
+
+
+def _headline(
+    cohort: Cohort,
+    ranked: RankOutcome,
+    trained: TrainOutcome,
+    segmented: Sequence[BatchItem],
+    found: Evaluation,
+) -> dict[str, Any]:
+    dice = [case.dice for case in found.cases]
+    return {
+        "cases": len(cohort.archive.sessions()),
+        "ranked": len(ranked.ranking.picks),
+        "annotated": len(trained.gathered.infos),
+        "test_cases": len(dice),
+        "test_dice_mean": round(sum(dice) / len(dice), 4),
+        "test_dice_min": round(min(dice), 4),
+        "energy_kwh": or_unknown(trained.footprint.energy_kwh),
+        "cfp_kg": or_unknown(trained.footprint.cfp_kg),
+        "seg_files": len(list(cohort.archive.root.glob(f"*/BRS/{SEG_FILE}"))),
+        "failed": tally(segmented)["failed"],
+    }

@@ -1,0 +1,150 @@
+"""Measure predicted masks against human ones, session by session."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from highdicom import Volume
+from tqdm import tqdm
+
+from model.atomic import write_atomically
+from model.dataset import folder_name
+from model.errors import BrsError
+from model.evaluate import (
+    CaseScore,
+    Origin,
+    SliceScore,
+    Summary,
+    score_case,
+    summarise,
+    write_csv,
+)
+from model.preprocess import ORIENTATION, check_same_grid
+from plugin.archive import Archive
+from plugin.dce import DceRules
+from plugin.errors import MaskError
+from plugin.masks import trainable_mask
+from plugin.nifti import read_nifti
+from plugin.pipeline import NIFTI_FILE
+from plugin.session import OpenSession, open_session
+
+logger = logging.getLogger(__name__)
+
+SessionScores = tuple[tuple[SliceScore, ...], CaseScore]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateOptions:
+    """Which sessions are measured, and what the numbers are about."""
+
+    sessions: Sequence[str] = ()
+    """All by default."""
+    origin: Origin = field(default_factory=Origin)
+    rules: DceRules = field(default_factory=DceRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of every session that could be measured, and why others could not."""
+
+    slices: tuple[SliceScore, ...]
+    cases: tuple[CaseScore, ...]
+    summary: Summary
+    failures: Mapping[str, str]
+
+
+def evaluate_archive(
+    predicted: Archive,
+    reference: Archive,
+    output: Path,
+    options: EvaluateOptions,
+) -> Evaluation:
+    """Score the network's masks in ``predicted`` against human ones in ``reference``.
+
+    Both archives name their sessions alike (they may be the same). Writes
+    ``slices.csv``, ``cases.csv`` and ``summary.json``.
+
+    Raises
+    ------
+    MaskError
+        If not one session has both masks.
+    """
+    slices: list[SliceScore] = []
+    cases: list[CaseScore] = []
+    failures: dict[str, str] = {}
+    wanted = options.sessions or predicted.sessions()
+    for session_id in tqdm(wanted, desc="evaluating", disable=None):
+        try:
+            of_slices, of_case = _score(
+                session_id, predicted, reference, output, options.rules
+            )
+        except BrsError as error:
+            logger.warning("session %s is not evaluated: %s", session_id, error)
+            failures[session_id] = str(error)
+            continue
+        slices += of_slices
+        cases.append(of_case)
+    if not cases:
+        raise _nothing_to_measure(failures)
+    write_csv(output, slices, cases, origin=options.origin)
+    summary = summarise(slices, cases, origin=options.origin)
+    return Evaluation(tuple(slices), tuple(cases), summary, failures)
+
+
+def headline(found: Evaluation) -> dict[str, float | int | None]:
+    """Return the numbers to quote: Dice per slice and per case, HD95, counts."""
+    slices, cases = found.summary.slices, found.summary.cases
+    return {
+        "cases": len(found.cases),
+        "failed": len(found.failures),
+        "reference_positive_slices": found.summary.counts.reference_positive,
+        "slice_dice_mean": round(slices.dice.mean, 4) if slices.dice else None,
+        "case_dice_mean": round(cases.dice.mean, 4) if cases.dice else None,
+        "case_dice_min": round(min(case.dice for case in found.cases), 4),
+        "case_hd95_mm_mean": round(cases.hd95_mm.mean, 2) if cases.hd95_mm else None,
+    }
+
+
+def _score(
+    session_id: str,
+    predicted: Archive,
+    reference: Archive,
+    output: Path,
+    rules: DceRules,
+) -> SessionScores:
+    work = output / "work"
+    session = open_session(session_id, predicted.fetch(session_id, work), rules)
+    found = _predicted_mask(predicted, session, work)
+    truth = trainable_mask(reference, session, work).volume
+    canonical = [v.to_patient_orientation(ORIENTATION) for v in (found, truth)]
+    arrays = [volume.array > 0 for volume in canonical]
+    return score_case(session_id, *arrays, spacing_mm=canonical[0].spacing)
+
+
+def _predicted_mask(archive: Archive, session: OpenSession, work: Path) -> Volume:
+    """Return the mask that `brs segment` pushed, checked to be on the images' grid."""
+    data = archive.read(session.session_id, NIFTI_FILE)
+    if data is None:
+        raise MaskError(
+            f"session {session.session_id}",
+            found="no predicted mask",
+            needed=f"{NIFTI_FILE} in its BRS resource",
+            mend="run `brs segment` first; a held mask is not pushed",
+        )
+    path = work / f"{folder_name(session.session_id)}.nii.gz"
+    write_atomically(path, data)
+    mask = read_nifti(path)
+    path.unlink()
+    check_same_grid(session.pre, mask)
+    return mask
+
+
+def _nothing_to_measure(failures: Mapping[str, str]) -> MaskError:
+    first = next(iter(failures.values()), "the archive has no session")
+    return MaskError(
+        "archive",
+        found=f"no session with a predicted and a human mask ({first})",
+        needed="at least one",
+        mend="run `brs segment`, and annotate some of the same sessions",
+    )

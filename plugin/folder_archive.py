@@ -1,0 +1,97 @@
+"""An archive that is a folder: one folder per session, results in its ``BRS``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import SegmentationStorage
+
+from model.atomic import write_atomically
+from plugin.errors import ArchiveError
+
+RESOURCE = "BRS"
+NIFTI_MASK = "mask.nii.gz"
+HUMAN_NIFTI = "human.nii.gz"
+LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+SEGMENTATIONS = {SegmentationStorage, LABEL_MAP_STORAGE}
+
+
+class FolderArchive:
+    """Sessions are the folders directly under ``root``, ``BRS`` is the project's."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise ArchiveError(
+                f"archive {root}",
+                found="no such folder",
+                needed="a folder with one folder per session",
+                mend="create it, or correct --archive",
+            )
+        self.root = root
+
+    def sessions(self) -> Sequence[str]:
+        """Return the names of the session folders, sorted."""
+        return sorted(
+            entry.name
+            for entry in self.root.iterdir()
+            if entry.is_dir() and entry.name != RESOURCE and entry.name[0] != "."
+        )
+
+    def fetch(self, session_id: str, work: Path) -> Path:
+        """Return the session's own folder: nothing needs to be copied."""
+        folder = self.root / session_id
+        if not folder.is_dir() or folder.parent != self.root:
+            raise ArchiveError(
+                f"session {session_id}",
+                found="no such folder in the archive",
+                needed=f"one of the {len(self.sessions())} sessions",
+                mend="check the session's name",
+            )
+        return folder
+
+    def mask_paths(self, session_id: str, work: Path) -> Sequence[Path]:
+        """Return the DICOM-SEG files under the session, and its NIfTI mask."""
+        folder = self.fetch(session_id, work)
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return [path for path in files if _is_mask(path, folder)]
+
+    def read(self, session_id: str | None, name: str) -> bytes | None:
+        """Return the bytes of a resource file, None when there is none."""
+        path = self._resource(session_id) / name
+        return path.read_bytes() if path.is_file() else None
+
+    def write(self, session_id: str | None, name: str, data: bytes) -> None:
+        """Write a resource file whole and read it back."""
+        if self.read(session_id, name) == data:
+            return
+        try:
+            write_atomically(self._resource(session_id) / name, data)
+        except OSError as error:
+            raise _lost(session_id, name, error.strerror or "an I/O error") from error
+        if self.read(session_id, name) != data:
+            raise _lost(session_id, name, "other bytes when read back")
+
+    def _resource(self, session_id: str | None) -> Path:
+        if session_id is None:
+            return self.root / RESOURCE
+        return self.fetch(session_id, self.root) / RESOURCE
+
+
+def _is_mask(path: Path, session: Path) -> bool:
+    if path.suffix == ".gz":
+        return path in (session / NIFTI_MASK, session / RESOURCE / HUMAN_NIFTI)
+    try:
+        meta = read_file_meta_info(path)
+    except (InvalidDicomError, OSError, ValueError, EOFError):
+        return False
+    return meta.get("MediaStorageSOPClassUID") in SEGMENTATIONS
+
+
+def _lost(session_id: str | None, name: str, found: str) -> ArchiveError:
+    return ArchiveError(
+        f"{name} of {session_id or 'the project'}",
+        found=found,
+        needed="the file stored and read back equal",
+        mend="check the archive's disk space and rights, then run again",
+    )

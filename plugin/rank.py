@@ -1,0 +1,174 @@
+"""Rank an archive's sessions for annotation by Breast Anatomy Geometry."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from model.boundary import find_region
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from model.atomic import write_atomically
+from model.bag import BagFeatures, TouchRule, measure, overlay_map
+from model.dataset import folder_name
+from model.errors import BrsError
+from model.preprocess import to_stack
+from model.ranking import Candidate, Ranking
+from model.selection import rank
+from plugin.archive import Archive
+from plugin.dce import DceRules, choose
+from plugin.errors import InputError
+from plugin.report import ranking_report
+from plugin.session import (
+    OpenSession,
+    load_session,
+    patient_key,
+    patient_secret,
+    source_key,
+)
+
+logger = logging.getLogger(__name__)
+
+GRID_PX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RankOptions:
+    """How the pool is ranked."""
+
+    strategy: str = "bag"
+    seed: int = 0
+    rules: DceRules = field(default_factory=DceRules)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankOutcome:
+    """The ranking, each ranked session's overlay map, and why others are missing."""
+
+    ranking: Ranking
+    overlays: Mapping[str, NDArray[np.int32]]
+    failures: Mapping[str, str]
+
+
+def rank_archive(
+    archive: Archive, output: Path, work: Path, options: RankOptions
+) -> RankOutcome:
+    """Rank every readable session; write ranking.csv, ranking.json and report.html.
+
+    Features are kept under ``work`` and reused while the session's images are the
+    same, so an interrupted ranking continues.
+
+    Raises
+    ------
+    InputError
+        If not one session could be measured.
+    """
+    secret = patient_secret(archive)
+    candidates, overlays, failures = [], {}, {}
+    for session_id in tqdm(archive.sessions(), desc="measuring", disable=None):
+        try:
+            folder = archive.fetch(session_id, work)
+            measured = _measured(session_id, folder, work, options, secret)
+        except BrsError as error:
+            logger.warning("session %s is not ranked: %s", session_id, error)
+            failures[session_id] = str(error)
+            continue
+        candidates.append(measured.candidate)
+        overlays[session_id] = measured.overlay
+    if not candidates:
+        raise _nothing_to_rank(failures)
+    ranking = rank(candidates, strategy=options.strategy, seed=options.seed)
+    outcome = RankOutcome(ranking, overlays, failures)
+    _write(archive, outcome, output)
+    return outcome
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    candidate: Candidate
+    overlay: NDArray[np.int32]
+
+
+def _measured(
+    session_id: str, folder: Path, work: Path, options: RankOptions, secret: bytes
+) -> _Measured:
+    """Return a session's features and overlay, from ``work`` when still true."""
+    pair = choose(folder, options.rules)
+    key = source_key(pair)
+    record = work / "features" / f"{folder_name(session_id)}.json"
+    overlay_path = record.with_suffix(".npy")
+    stored = json.loads(record.read_text()) if record.exists() else {}
+    if stored.get("source_key") == key:
+        overlay = np.load(overlay_path, allow_pickle=False)
+        features = _features(stored["features"])
+        patient = stored["patient_key"]
+    else:
+        features, overlay = _measure(load_session(session_id, pair))
+        patient = patient_key(session_id, pair.pre, secret)
+        _remember(record, key, patient, features, overlay)
+    return _Measured(Candidate(session_id, patient, features), overlay)
+
+
+def _measure(session: OpenSession) -> tuple[BagFeatures, NDArray[np.int32]]:
+    stack = to_stack(session.pre, session.post, grid_px=GRID_PX)
+    region = find_region(stack.voxels[:, 0], stack.placement)
+    features = measure(
+        region.mask,
+        stack.placement,
+        source="boundary",
+        confidence=min(region.confidence, session.pair.confidence),
+    )
+    return features, overlay_map(region.mask)
+
+
+def _remember(
+    record: Path,
+    key: str,
+    patient: str,
+    features: BagFeatures,
+    overlay: NDArray[np.int32],
+) -> None:
+    """Store a measurement, its record last, so that a record is never without map."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    np.save(record.with_suffix(".npy"), overlay)
+    values = {"source_key": key, "patient_key": patient, "features": asdict(features)}
+    write_atomically(record, json.dumps(values, indent=1).encode())
+
+
+def _features(values: Mapping[str, Any]) -> BagFeatures:
+    return BagFeatures(**{**values, "rule": TouchRule(**values["rule"])})
+
+
+def _write(archive: Archive, outcome: RankOutcome, output: Path) -> None:
+    ranking = outcome.ranking
+    files = {
+        "ranking.json": ranking.to_json().encode(),
+        "ranking.csv": ranking.to_csv().encode(),
+        "failures.json": json.dumps(dict(outcome.failures), indent=1).encode(),
+    }
+    for name, data in files.items():
+        write_atomically(output / name, data)
+    write_report(outcome, output / "report.html")
+    for name in ("ranking.json", "ranking.csv", "report.html"):
+        archive.write(None, name, (output / name).read_bytes())
+
+
+def write_report(outcome: RankOutcome, path: Path) -> None:
+    """Write the ranked list with reasons, histograms and overlay maps as one page."""
+    ranking_report(
+        outcome.ranking, outcome.overlays, failures=outcome.failures, path=path
+    )
+
+
+def _nothing_to_rank(failures: Mapping[str, str]) -> InputError:
+    first = next(iter(failures.values()), "the archive has no session")
+    return InputError(
+        "archive",
+        found=f"no rankable session among {len(failures)}; the first: {first}",
+        needed="at least one bilateral breast DCE session",
+        mend="run `brs segment --dry-run` on one session to see what is read",
+    )

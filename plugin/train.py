@@ -1,0 +1,244 @@
+"""Train over an archive's annotated sessions: folds, checkpoints, carbon log."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from model.atomic import write_atomically
+from model.bag import BagFeatures
+from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, add, write_carbon_csv
+from model.checkpoint import (
+    Checkpoint,
+    Manifest,
+    read_manifest,
+    write_checkpoint,
+)
+from model.dataset import CaseStore, Fold, patient_folds
+from model.engine import Engine
+from model.network import BreastFcn, new_network
+from model.power import find_meters, gpu_uuids
+from model.train import (
+    Bench,
+    Budget,
+    FitResult,
+    TrainConfig,
+    as_footprint,
+    fit,
+    footprint_before,
+)
+from plugin.archive import Archive
+from plugin.dce import DceRules
+from plugin.gather import Gathered, gather
+from plugin.version import VERSION
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+RANGE_NAMES = ("nearest_point_mm", "breast_size_mm", "volume_ml")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainOptions:
+    """What is trained, from where, with what, and within which limits."""
+
+    engine: Engine
+    config: TrainConfig = field(default_factory=TrainConfig)
+    budget: Budget = field(default_factory=Budget)
+    rules: DceRules = field(default_factory=DceRules)
+    only_fold: int | None = None
+    backbone_weights: str = "none"
+    start: Checkpoint | None = None
+    """Weights to fine-tune; None trains from scratch."""
+    factor_kg_per_kwh: float = WORLD_KG_PER_KWH
+
+
+@dataclass(frozen=True, slots=True)
+class FoldOutcome:
+    """One trained fold: its checkpoint and what it cost."""
+
+    fold: Fold
+    checkpoint: Path
+    manifest: Manifest
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """All folds, the deployable checkpoint (best by validation), and the total."""
+
+    folds: tuple[FoldOutcome, ...]
+    checkpoint: Path
+    footprint: Footprint
+    gathered: Gathered
+
+
+def train_archive(
+    archive: Archive, output: Path, work: Path, options: TrainOptions
+) -> TrainOutcome:
+    """Train the folds of an archive's annotated cases and keep the results in it.
+
+    Writes ``fold-K.safetensors`` with its manifest for every fold, and
+    ``checkpoint.safetensors`` (the fold best by validation), ``history.csv``,
+    ``carbon.csv`` and ``power-K.csv``. A finished fold is not trained again; an
+    unfinished one continues after its last whole epoch.
+    """
+    store = CaseStore(work / f"cases-{options.config.grid_px}")
+    gathered = gather(
+        archive, store, work, grid_px=options.config.grid_px, rules=options.rules
+    )
+    patients = {info.case_id: info.patient_key for info in gathered.infos}
+    folds = patient_folds(
+        patients, folds=options.config.folds, seed=options.config.seed
+    )
+    wanted = [f for f in folds if options.only_fold in (None, f.number)]
+    room = _Room(store, gathered, output, options)
+    outcomes = [_fold_outcome(fold, room) for fold in wanted]
+    return _conclude(archive, outcomes, room)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What every fold is trained with."""
+
+    store: CaseStore
+    gathered: Gathered
+    output: Path
+    options: TrainOptions
+
+
+def _fold_outcome(fold: Fold, room: _Room) -> FoldOutcome:
+    """Return the fold's outcome, trained now unless it was before."""
+    path = room.output / f"fold-{fold.number}.safetensors"
+    folder = room.output / f"fold-{fold.number}"
+    manifest = _finished(path, fold, room)
+    if manifest is None:
+        manifest = _train_fold(fold, room, folder, path)
+    shutil.rmtree(folder, ignore_errors=True)
+    return FoldOutcome(fold, path, manifest, as_footprint(manifest.footprint))
+
+
+def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
+    """Fit one fold inside an energy log; its checkpoint is written last."""
+    options = room.options
+    network = _first_network(options)
+    log = EnergyLog(
+        find_meters(gpus=gpu_uuids([torch.device(options.engine.device)])),
+        power_csv=path.with_suffix(".power.csv"),
+        factor_kg_per_kwh=options.factor_kg_per_kwh,
+        before=footprint_before(folder),
+    )
+    with log:
+        bench = Bench(
+            store=room.store,
+            folder=folder,
+            engine=options.engine,
+            budget=options.budget,
+            footprint=log.footprint,
+        )
+        result = fit(network, fold, options.config, bench)
+    manifest = _manifest(fold, room, result, log.footprint())
+    shutil.copyfile(folder / "history.csv", path.with_suffix(".history.csv"))
+    return write_checkpoint(network, manifest, path)
+
+
+def _first_network(options: TrainOptions) -> BreastFcn:
+    network = new_network(
+        seed=options.config.seed, backbone_weights=options.backbone_weights
+    )
+    if options.start is not None:
+        network.load_state_dict(options.start.network.state_dict())
+    return network
+
+
+def _manifest(
+    fold: Fold, room: _Room, result: FitResult, footprint: Footprint
+) -> Manifest:
+    options, best = room.options, result.history[result.best_epoch]
+    parent = options.start.manifest.weights_sha256 if options.start else ""
+    return Manifest(
+        package_version=VERSION,
+        grid_px=options.config.grid_px,
+        fold=fold.number,
+        seed=options.config.seed,
+        training_cases=_source_keys(fold, room),
+        config=asdict(options.config),
+        metrics={
+            "validation_dice": 1 - best.validation_loss,
+            "validation_cases": len(fold.validation),
+            "best_epoch": result.best_epoch,
+            "epochs": len(result.history),
+            "stopped_by": result.stopped_by,
+        },
+        footprint=asdict(footprint),
+        bag_range=_bag_range(fold, room.gathered.features),
+        parent_sha256=parent,
+        engine=str(options.engine),
+    )
+
+
+def _source_keys(fold: Fold, room: _Room) -> tuple[str, ...]:
+    return tuple(room.store.info(case_id).source_key for case_id in fold.train)
+
+
+def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
+    """Return the manifest of a fold already trained on these cases in this way."""
+    if not path.with_suffix(".json").exists():
+        return None
+    manifest = read_manifest(path)
+    start = room.options.start
+    parent = start.manifest.weights_sha256 if start else ""
+    same = (
+        dict(manifest.config) == asdict(room.options.config)
+        and tuple(manifest.training_cases) == _source_keys(fold, room)
+        and manifest.parent_sha256 == parent
+    )
+    return manifest if same else None
+
+
+def _bag_range(
+    fold: Fold, features: Mapping[str, BagFeatures]
+) -> dict[str, tuple[float, float]]:
+    """Return the smallest and largest of each feature QC compares, over both sides."""
+    rows = [asdict(features[c]) for c in fold.train if c in features]
+    return {
+        name: (min(r[name] for r in rows), max(r[name] for r in rows))
+        for name in RANGE_NAMES
+        if rows
+    }
+
+
+def _conclude(
+    archive: Archive, outcomes: Sequence[FoldOutcome], room: _Room
+) -> TrainOutcome:
+    """Choose the deployable fold, write the tables, keep both in the archive."""
+    best = max(outcomes, key=lambda o: float(o.manifest.metrics["validation_dice"]))
+    deployable = room.output / CHECKPOINT_FILE
+    for suffix in (".safetensors", ".json"):
+        shutil.copyfile(
+            best.checkpoint.with_suffix(suffix), deployable.with_suffix(suffix)
+        )
+    write_carbon_csv(
+        room.output / "carbon.csv",
+        {str(o.fold.number): o.footprint for o in outcomes},
+    )
+    _write_history(outcomes, room.output / "history.csv")
+    for name in (CHECKPOINT_FILE, "checkpoint.json", "carbon.csv", "history.csv"):
+        archive.write(None, name, (room.output / name).read_bytes())
+    total = add([o.footprint for o in outcomes])
+    return TrainOutcome(tuple(outcomes), deployable, total, room.gathered)
+
+
+def _write_history(outcomes: Sequence[FoldOutcome], path: Path) -> None:
+    """Join the folds' histories into one table with a fold column."""
+    lines: list[str] = []
+    for outcome in outcomes:
+        table = outcome.checkpoint.with_suffix(".history.csv").read_text().splitlines()
+        lines = lines or [f"fold,{table[0]}"]
+        lines += [f"{outcome.fold.number},{row}" for row in table[1:]]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def or_unknown(value: float | None) -> float | str:
+    """Return a measured value as it is, and what was not measured as ``unknown``."""
+    return "unknown" if value is None else value
