@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from model.checkpoint import read_checkpoint
 from model.engine import choose_engine
 from model.errors import BrsError
+from model.power import find_meters, gpu_uuids
 from model.train import Budget, TrainConfig
 from plugin import log
 from plugin.archive import Archive, open_archive
@@ -237,7 +239,12 @@ def _segmenter(settings: dict[str, Any]) -> Segmenter:
         raise click.UsageError("give --checkpoint: train one, or take a colleague's")
     engine = choose_engine(device=settings["device"], precision=settings["precision"])
     click.echo(f"engine {engine}", err=True)
-    return Segmenter(read_checkpoint(settings["checkpoint"]), engine, settings["rules"])
+    return Segmenter(
+        read_checkpoint(settings["checkpoint"]),
+        engine,
+        settings["rules"],
+        find_meters(gpus=gpu_uuids([torch.device(engine.device)])),
+    )
 
 
 def _segment_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -267,20 +274,21 @@ def _segment_archive(archive: str, settings: dict[str, Any]) -> dict[str, Any]:
 @output_option
 @option("--reference", help="Archive with the human masks; --archive by default.")
 @session_option
+@option("--data", default="unknown", help="What the sessions are, such as real.")
 @rules_option
 def evaluate(
     archive: str,
     output: Path,
     reference: str | None,
     session: tuple[str, ...],
-    rules: DceRules,
+    **options: Any,
 ) -> None:
     """Compare the network's masks with human ones: CSV, figures, one headline."""
     found = evaluate_archive(
         open_archive(archive),
         open_archive(reference or archive),
         output,
-        EvaluateOptions(sessions=session, rules=rules),
+        EvaluateOptions(sessions=session, **options),
     )
     _say(headline(found) | {"output": str(output)})
 
@@ -318,3 +326,7 @@ def import_(archive: str, session: str, mask: Path, rules: DceRules) -> None:
     """Store a mask that a person drew as NIfTI with its session, as DICOM-SEG."""
     uid = import_mask(open_archive(archive), session, mask, rules)
     _say({"session": session, "mask_uid": uid})
+
+
+if __name__ == "__main__":
+    main()

@@ -15,19 +15,26 @@ from tqdm import tqdm
 
 from model.checkpoint import read_checkpoint
 from model.engine import Engine, choose_engine
-from model.evaluate import Origin
 from model.phantom import PhantomCase, draw_patient, draw_site, make_case
 from model.train import TrainConfig
 from plugin.dce import DceRules
-from plugin.evaluate import EvaluateOptions, Evaluation, evaluate_archive
+from plugin.evaluate import EvaluateOptions, evaluate_archive
 from plugin.exchange import HUMAN_FILE, store_human_mask
 from plugin.folder_archive import FolderArchive
 from plugin.phantom_dicom import VendorStyle, write_session
-from plugin.pipeline import SEG_FILE, Segmenter
+from plugin.pipeline import PREVIEW_FILE, SEG_FILE, Segmenter
 from plugin.rank import RankOptions, RankOutcome, rank_archive
+from plugin.report import DemoFindings, demo_report
+from plugin.report_evaluation import Evaluated
 from plugin.segment import BatchItem, segment_archive, tally
 from plugin.session import open_session
-from plugin.train import TrainOptions, TrainOutcome, or_unknown, train_archive
+from plugin.train import (
+    TrainOptions,
+    TrainOutcome,
+    or_unknown,
+    train_archive,
+    trained_folds,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +83,59 @@ def run_demo(output: Path, options: DemoOptions) -> dict[str, Any]:
         cohort.truth,
         output / "evaluation",
         EvaluateOptions(
-            sessions=[i.session_id for i in segmented],
-            origin=Origin("synthetic, one site", str(engine), engine.precision),
+            sessions=[i.session_id for i in segmented], data="synthetic, one site"
         ),
     )
-    result = _headline(cohort, ranked, trained, segmented, found)
-    return result | {"report": str(output / "report.html")}
+    return _report(output, Findings(cohort, ranked, trained, segmented, found))
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What each step of the demo found."""
+
+    cohort: Cohort
+    ranked: RankOutcome
+    trained: TrainOutcome
+    segmented: Sequence[BatchItem]
+    evaluated: Evaluated
+
+    def headline(self) -> dict[str, Any]:
+        """Return the numbers that the command prints."""
+        dice = [case.dice for case in self.evaluated.cases]
+        root = self.cohort.archive.root
+        return {
+            "cases": len(self.cohort.archive.sessions()),
+            "ranked": len(self.ranked.ranking.picks),
+            "annotated": len(self.trained.gathered.infos),
+            "test_cases": len(dice),
+            "test_dice_mean": round(sum(dice) / len(dice), 4),
+            "test_dice_min": round(min(dice), 4),
+            "energy_kwh": or_unknown(self.trained.footprint.energy_kwh),
+            "cfp_kg": or_unknown(self.trained.footprint.cfp_kg),
+            "seg_files": len(list(root.glob(f"*/BRS/{SEG_FILE}"))),
+            "failed": tally(self.segmented)["failed"],
+        }
+
+
+def _report(output: Path, found: Findings) -> dict[str, Any]:
+    path = output / "report.html"
+    result = found.headline() | {"report": str(path)}
+    shown = DemoFindings(
+        ranking=found.ranked.ranking,
+        overlays=found.ranked.overlays,
+        annotated=result["annotated"],
+        folds=trained_folds(found.trained.folds),
+        evaluated=found.evaluated,
+        result=result,
+        previews=_previews(output / "masks", found.segmented),
+        verdicts={
+            i.session_id: f"{i.verdict}: {i.reason}" if i.reason else i.verdict
+            for i in found.segmented
+        },
+        failures=found.ranked.failures,
+    )
+    demo_report(path, shown)
+    return result
 
 
 def make_cohort(output: Path, options: DemoOptions) -> Cohort:
@@ -118,6 +172,11 @@ def _write_case(case: PhantomCase, cohort: Cohort, session_id: str) -> None:
     store_human_mask(cohort.truth, session, mask)
 
 
+def _previews(masks: Path, segmented: Sequence[BatchItem]) -> dict[str, bytes]:
+    paths = {i.session_id: masks / i.session_id / PREVIEW_FILE for i in segmented}
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+
+
 def _folder(root: Path) -> FolderArchive:
     root.mkdir(parents=True, exist_ok=True)
     return FolderArchive(root)
@@ -133,25 +192,3 @@ def _training(options: DemoOptions, engine: Engine) -> TrainOptions:
         seed=options.seed,
     )
     return TrainOptions(engine=engine, config=config, only_fold=0)
-
-
-def _headline(
-    cohort: Cohort,
-    ranked: RankOutcome,
-    trained: TrainOutcome,
-    segmented: Sequence[BatchItem],
-    found: Evaluation,
-) -> dict[str, Any]:
-    dice = [case.dice for case in found.cases]
-    return {
-        "cases": len(cohort.archive.sessions()),
-        "ranked": len(ranked.ranking.picks),
-        "annotated": len(trained.gathered.infos),
-        "test_cases": len(dice),
-        "test_dice_mean": round(sum(dice) / len(dice), 4),
-        "test_dice_min": round(min(dice), 4),
-        "energy_kwh": or_unknown(trained.footprint.energy_kwh),
-        "cfp_kg": or_unknown(trained.footprint.cfp_kg),
-        "seg_files": len(list(cohort.archive.root.glob(f"*/BRS/{SEG_FILE}"))),
-        "failed": tally(segmented)["failed"],
-    }

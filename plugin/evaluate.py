@@ -1,5 +1,6 @@
 """Measure predicted masks against human ones, session by session."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from model.evaluate import (
     CaseScore,
     Origin,
     SliceScore,
-    Summary,
     score_case,
     summarise,
     write_csv,
@@ -26,7 +26,10 @@ from plugin.dce import DceRules
 from plugin.errors import MaskError
 from plugin.masks import trainable_mask
 from plugin.nifti import read_nifti
-from plugin.pipeline import NIFTI_FILE
+from plugin.pipeline import NIFTI_FILE, RESULT_FILE
+from plugin.provenance import MaskState
+from plugin.report import evaluation_report
+from plugin.report_evaluation import Evaluated
 from plugin.session import OpenSession, open_session
 
 logger = logging.getLogger(__name__)
@@ -40,18 +43,9 @@ class EvaluateOptions:
 
     sessions: Sequence[str] = ()
     """All by default."""
-    origin: Origin = field(default_factory=Origin)
+    data: str = "unknown"
+    """What the sessions are: ``real``, or the phantom family."""
     rules: DceRules = field(default_factory=DceRules)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Scores of every session that could be measured, and why others could not."""
-
-    slices: tuple[SliceScore, ...]
-    cases: tuple[CaseScore, ...]
-    summary: Summary
-    failures: Mapping[str, str]
 
 
 def evaluate_archive(
@@ -59,11 +53,12 @@ def evaluate_archive(
     reference: Archive,
     output: Path,
     options: EvaluateOptions,
-) -> Evaluation:
+) -> Evaluated:
     """Score the network's masks in ``predicted`` against human ones in ``reference``.
 
     Both archives name their sessions alike (they may be the same). Writes
-    ``slices.csv``, ``cases.csv`` and ``summary.json``.
+    ``slices.csv``, ``cases.csv``, ``summary.json``, ``failures.json`` and
+    ``report.html``.
 
     Raises
     ------
@@ -87,12 +82,15 @@ def evaluate_archive(
         cases.append(of_case)
     if not cases:
         raise _nothing_to_measure(failures)
-    write_csv(output, slices, cases, origin=options.origin)
-    summary = summarise(slices, cases, origin=options.origin)
-    return Evaluation(tuple(slices), tuple(cases), summary, failures)
+    origin = Origin(options.data, *_engine(predicted, [c.case_id for c in cases]))
+    write_csv(output, slices, cases, origin=origin)
+    found = Evaluated(slices, cases, summarise(slices, cases, origin=origin), failures)
+    write_atomically(output / "failures.json", json.dumps(failures, indent=1).encode())
+    evaluation_report(found, path=output / "report.html")
+    return found
 
 
-def headline(found: Evaluation) -> dict[str, float | int | None]:
+def headline(found: Evaluated) -> dict[str, float | int | None]:
     """Return the numbers to quote: Dice per slice and per case, HD95, counts."""
     slices, cases = found.summary.slices, found.summary.cases
     return {
@@ -116,10 +114,34 @@ def _score(
     work = output / "work"
     session = open_session(session_id, predicted.fetch(session_id, work), rules)
     found = _predicted_mask(predicted, session, work)
-    truth = trainable_mask(reference, session, work).volume
+    truth = _human_mask(reference, session, work)
     canonical = [v.to_patient_orientation(ORIENTATION) for v in (found, truth)]
     arrays = [volume.array > 0 for volume in canonical]
     return score_case(session_id, *arrays, spacing_mm=canonical[0].spacing)
+
+
+def _human_mask(archive: Archive, session: OpenSession, work: Path) -> Volume:
+    """Return a person's mask: an approved draft would be compared with itself."""
+    found = trainable_mask(archive, session, work)
+    if found.state is not MaskState.HUMAN:
+        raise MaskError(
+            f"session {session.session_id}, mask {found.uid}",
+            found=f"a mask in state {found.state}",
+            needed="a mask that a person drew or corrected",
+            mend="have the session annotated, or evaluate without it",
+        )
+    return found.volume
+
+
+def _engine(archive: Archive, session_ids: Sequence[str]) -> tuple[str, str]:
+    """Return engine and precision of the predictions, as their results name them."""
+    engines = set()
+    for session_id in session_ids:
+        record = json.loads(archive.read(session_id, RESULT_FILE) or b"{}")
+        configuration = record.get("algorithm", {}).get("configuration", "{}")
+        engines.add(json.loads(configuration).get("engine", "unknown"))
+    precisions = {engine.rpartition("-")[2] for engine in engines}
+    return " and ".join(sorted(engines)), " and ".join(sorted(precisions))
 
 
 def _predicted_mask(archive: Archive, session: OpenSession, work: Path) -> Volume:

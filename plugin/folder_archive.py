@@ -41,7 +41,8 @@ class FolderArchive:
     def fetch(self, session_id: str, work: Path) -> Path:
         """Return the session's own folder: nothing needs to be copied."""
         folder = self.root / session_id
-        if not folder.is_dir() or folder.parent != self.root:
+        inside = folder.parent == self.root and session_id not in ("", ".", "..")
+        if not inside or not folder.is_dir():
             raise ArchiveError(
                 f"session {session_id}",
                 found="no such folder in the archive",

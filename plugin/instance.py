@@ -9,7 +9,12 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from plugin.elements import whole
 
@@ -49,7 +54,6 @@ class Instance:
     dataset: FileDataset
     transfer_syntax: str
     pixel_offset: int | None
-    pixel_length: int
     problem: str
     """Why the pixels cannot be used; empty when they can."""
 
@@ -62,11 +66,11 @@ def read_instance(file: BinaryIO) -> Instance:
     dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian))
     if syntax == DeflatedExplicitVRLittleEndian:
-        return Instance(dataset, syntax, None, 0, "")
+        return Instance(dataset, syntax, None, "")
     tag, length = _element_at(file, dataset)
     offset = file.tell()
-    problem = _pixel_problem(file, dataset, tag, length)
-    return Instance(dataset, syntax, offset, length, problem)
+    problem = _tag_problem(tag) or _length_problem(file, dataset, syntax, length)
+    return Instance(dataset, syntax, offset, problem)
 
 
 def frame_bytes(dataset: FileDataset) -> int:
@@ -93,12 +97,19 @@ def _element_at(file: BinaryIO, dataset: FileDataset) -> tuple[int, int]:
     return group << 16 | element, length
 
 
-def _pixel_problem(file: BinaryIO, dataset: FileDataset, tag: int, length: int) -> str:
+def _tag_problem(tag: int) -> str:
     if tag in FLOAT_PIXELS:
         return "floating-point pixels"
-    if tag != PIXEL_DATA:
-        return "no pixel data"
-    if length == UNDEFINED_LENGTH:
+    return "" if tag == PIXEL_DATA else "no pixel data"
+
+
+def _length_problem(
+    file: BinaryIO, dataset: FileDataset, syntax: str, length: int
+) -> str:
+    is_packed = syntax in AllTransferSyntaxes and UID(syntax).is_encapsulated
+    if is_packed != (length == UNDEFINED_LENGTH):
+        return "pixel data not as its transfer syntax says"
+    if is_packed:
         return "" if _is_closed(file) else "truncated pixel data"
     there = os.fstat(file.fileno()).st_size - file.tell()
     expected = frame_bytes(dataset) * frame_count(dataset)

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from model.atomic import write_atomically
 from model.bag import BagFeatures, measure
+from model.carbon import EnergyLog, PowerMeter
 from model.checkpoint import Checkpoint
 from model.engine import Engine
 from model.errors import EmptyMaskError
@@ -48,6 +49,8 @@ class Segmenter:
     checkpoint: Checkpoint
     engine: Engine
     rules: DceRules = field(default_factory=DceRules)
+    meters: tuple[PowerMeter, ...] = ()
+    """What measures the energy of a study; none leaves it unknown."""
 
     @property
     def algorithm(self) -> Algorithm:
@@ -97,6 +100,7 @@ class SessionResult:
     files: Mapping[str, str]
     """File name -> SHA-256."""
     timings_s: Mapping[str, float]
+    footprint: Mapping[str, Any]
 
     def to_json(self) -> bytes:
         """Return the record as indented JSON."""
@@ -113,6 +117,16 @@ def segment_session(
     InputError
         If the folder holds no usable breast DCE pair.
     """
+    with EnergyLog(segmenter.meters) as log:
+        result = _segment(session_id, folder, output, segmenter)
+    result = replace(result, footprint=asdict(log.footprint()))
+    write_atomically(output / RESULT_FILE, result.to_json())
+    return result
+
+
+def _segment(
+    session_id: str, folder: Path, output: Path, segmenter: Segmenter
+) -> SessionResult:
     watch = Stopwatch()
     session = open_session(session_id, folder, segmenter.rules)
     watch.lap("read")
@@ -124,7 +138,7 @@ def segment_session(
     watch.lap("judge")
     uid = _write_masks(session, sides, verdict, segmenter, output)
     watch.lap("write")
-    result = SessionResult(
+    return SessionResult(
         session_id=session_id,
         run_key=segmenter.run_key(session.source_key),
         verdict=verdict.verdict,
@@ -137,9 +151,8 @@ def segment_session(
         sop_instance_uid=uid,
         files=_digests(output),
         timings_s=watch.laps,
+        footprint={},
     )
-    write_atomically(output / RESULT_FILE, result.to_json())
-    return result
 
 
 def predict_mask(session: OpenSession, segmenter: Segmenter) -> Volume:

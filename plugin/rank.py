@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from model.boundary import find_region
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.atomic import write_atomically
 from model.bag import BagFeatures, TouchRule, measure, overlay_map
+from model.boundary import find_region
+from model.carbon import EnergyLog, write_carbon_csv
 from model.dataset import folder_name
 from model.errors import BrsError
+from model.power import find_meters
 from model.preprocess import to_stack
 from model.ranking import Candidate, Ranking
 from model.selection import rank
@@ -67,6 +69,14 @@ def rank_archive(
     InputError
         If not one session could be measured.
     """
+    with EnergyLog(find_meters(gpus=())) as log:
+        outcome = _rank(archive, work, options)
+    _write(archive, outcome, output)
+    write_carbon_csv(output / "carbon.csv", {"ranking": log.footprint()})
+    return outcome
+
+
+def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
     secret = patient_secret(archive)
     candidates, overlays, failures = [], {}, {}
     for session_id in tqdm(archive.sessions(), desc="measuring", disable=None):
@@ -82,9 +92,7 @@ def rank_archive(
     if not candidates:
         raise _nothing_to_rank(failures)
     ranking = rank(candidates, strategy=options.strategy, seed=options.seed)
-    outcome = RankOutcome(ranking, overlays, failures)
-    _write(archive, outcome, output)
-    return outcome
+    return RankOutcome(ranking, overlays, failures)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,16 +160,14 @@ def _write(archive: Archive, outcome: RankOutcome, output: Path) -> None:
     }
     for name, data in files.items():
         write_atomically(output / name, data)
-    write_report(outcome, output / "report.html")
+    ranking_report(
+        ranking,
+        outcome.overlays,
+        failures=outcome.failures,
+        path=output / "report.html",
+    )
     for name in ("ranking.json", "ranking.csv", "report.html"):
         archive.write(None, name, (output / name).read_bytes())
-
-
-def write_report(outcome: RankOutcome, path: Path) -> None:
-    """Write the ranked list with reasons, histograms and overlay maps as one page."""
-    ranking_report(
-        outcome.ranking, outcome.overlays, failures=outcome.failures, path=path
-    )
 
 
 def _nothing_to_rank(failures: Mapping[str, str]) -> InputError:

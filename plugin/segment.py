@@ -14,6 +14,7 @@ from model.dataset import folder_name
 from model.errors import BrsError
 from plugin.archive import Archive
 from plugin.dce import choose
+from plugin.errors import InputError
 from plugin.masks import RECORD_FILE, has_trainable_mask, read_record
 from plugin.pipeline import (
     RESULT_FILE,
@@ -52,6 +53,11 @@ def segment_archive(
 
     ``output`` gets one folder per session and ``batch.json``. A session whose result
     of the same images, weights and settings is in the archive is left alone.
+
+    Raises
+    ------
+    InputError
+        If every session failed.
     """
     items = []
     for session_id in tqdm(
@@ -66,6 +72,8 @@ def segment_archive(
             items.append(BatchItem(session_id, "failed", reason=str(error)))
     text = json.dumps([asdict(item) for item in items], indent=1)
     write_atomically(output / "batch.json", text.encode())
+    if items and all(item.outcome == "failed" for item in items):
+        raise _all_failed(items)
     return tuple(items)
 
 
@@ -126,3 +134,12 @@ def _stored_result(archive: Archive, session_id: str) -> Mapping[str, object]:
     except ValueError:
         return {}
     return stored if isinstance(stored, dict) else {}
+
+
+def _all_failed(items: Sequence[BatchItem]) -> InputError:
+    return InputError(
+        f"{len(items)} sessions",
+        found=f"none that could be segmented; the first: {items[0].reason}",
+        needed="at least one",
+        mend="see batch.json for the reason of each",
+    )

@@ -1,5 +1,6 @@
 """Train over an archive's annotated sessions: folds, checkpoints, carbon log."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,8 @@ from model.checkpoint import (
 )
 from model.dataset import CaseStore, Fold, patient_folds
 from model.engine import Engine
+from model.evaluate import CaseScore, Origin, SliceScore, score_case, write_csv
+from model.inference import THRESHOLD, predict
 from model.network import BreastFcn, new_network
 from model.power import find_meters, gpu_uuids
 from model.train import (
@@ -32,9 +35,19 @@ from model.train import (
 from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.gather import Gathered, gather
+from plugin.report import training_report
+from plugin.report_training import TrainedFold, read_fold
 from plugin.version import VERSION
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+KEPT = (
+    CHECKPOINT_FILE,
+    "checkpoint.json",
+    "carbon.csv",
+    "history.csv",
+    "metrics.csv",
+)
+"""What a training leaves in the archive's project resource."""
 RANGE_NAMES = ("nearest_point_mm", "breast_size_mm", "volume_ml")
 
 
@@ -80,8 +93,9 @@ def train_archive(
 
     Writes ``fold-K.safetensors`` with its manifest for every fold, and
     ``checkpoint.safetensors`` (the fold best by validation), ``history.csv``,
-    ``carbon.csv`` and ``power-K.csv``. A finished fold is not trained again; an
-    unfinished one continues after its last whole epoch.
+    ``metrics.csv``, ``carbon.csv``, ``fold-K.power.csv`` and ``report.html``. A
+    finished fold is not trained again; an unfinished one continues after its last
+    whole epoch.
     """
     store = CaseStore(work / f"cases-{options.config.grid_px}")
     gathered = gather(
@@ -138,8 +152,31 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
         )
         result = fit(network, fold, options.config, bench)
     manifest = _manifest(fold, room, result, log.footprint())
+    _score_validation(fold, room, network)
     shutil.copyfile(folder / "history.csv", path.with_suffix(".history.csv"))
     return write_checkpoint(network, manifest, path)
+
+
+def _score_validation(fold: Fold, room: _Room, network: BreastFcn) -> None:
+    """Write the held-out cases' scores, on the network's grid, to validation-K/."""
+    engine, store = room.options.engine, room.store
+    slices: list[SliceScore] = []
+    cases: list[CaseScore] = []
+    for case_id in fold.validation:
+        info = store.info(case_id)
+        found = predict(store.stack(case_id), network, engine) >= THRESHOLD
+        spacing_mm = (info.slice_mm, info.mm_per_px, info.mm_per_px)
+        of_slices, of_case = score_case(
+            case_id, found, store.mask(case_id), spacing_mm=spacing_mm
+        )
+        slices += of_slices
+        cases.append(of_case)
+    origin = Origin("validation", str(engine), engine.precision)
+    write_csv(_validation(room.output, fold), slices, cases, origin=origin)
+
+
+def _validation(output: Path, fold: Fold) -> Path:
+    return output / f"validation-{fold.number}"
 
 
 def _first_network(options: TrainOptions) -> BreastFcn:
@@ -222,21 +259,47 @@ def _conclude(
         room.output / "carbon.csv",
         {str(o.fold.number): o.footprint for o in outcomes},
     )
-    _write_history(outcomes, room.output / "history.csv")
-    for name in (CHECKPOINT_FILE, "checkpoint.json", "carbon.csv", "history.csv"):
+    _write_tables(outcomes, room)
+    for name in KEPT:
         archive.write(None, name, (room.output / name).read_bytes())
     total = add([o.footprint for o in outcomes])
     return TrainOutcome(tuple(outcomes), deployable, total, room.gathered)
 
 
-def _write_history(outcomes: Sequence[FoldOutcome], path: Path) -> None:
-    """Join the folds' histories into one table with a fold column."""
+def trained_folds(outcomes: Sequence[FoldOutcome]) -> list[TrainedFold]:
+    """Return the folds as the report shows them, from the files they left."""
+    return [
+        read_fold(
+            str(o.fold.number),
+            o.footprint,
+            history_csv=o.checkpoint.with_suffix(".history.csv"),
+            power_csv=o.checkpoint.with_suffix(".power.csv"),
+        )
+        for o in outcomes
+    ]
+
+
+def _write_tables(outcomes: Sequence[FoldOutcome], room: _Room) -> None:
+    """Write the folds' histories and scores as one table each, and the report."""
+    output = room.output
+    histories = [o.checkpoint.with_suffix(".history.csv") for o in outcomes]
+    scores = [_validation(output, o.fold) / "cases.csv" for o in outcomes]
+    names = [str(o.fold.number) for o in outcomes]
+    write_atomically(output / "history.csv", _joined(names, histories))
+    write_atomically(output / "metrics.csv", _joined(names, scores))
+    failures = json.dumps(dict(room.gathered.failures), indent=1)
+    write_atomically(output / "failures.json", failures.encode())
+    training_report(trained_folds(outcomes), path=output / "report.html")
+
+
+def _joined(names: Sequence[str], paths: Sequence[Path]) -> bytes:
+    """Return CSV tables of one shape as one, with a leading fold column."""
     lines: list[str] = []
-    for outcome in outcomes:
-        table = outcome.checkpoint.with_suffix(".history.csv").read_text().splitlines()
-        lines = lines or [f"fold,{table[0]}"]
-        lines += [f"{outcome.fold.number},{row}" for row in table[1:]]
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+    for name, path in zip(names, paths, strict=True):
+        header, *rows = path.read_text().splitlines()
+        lines = lines or [f"fold,{header}"]
+        lines += [f"{name},{row}" for row in rows]
+    return ("\n".join(lines) + "\n").encode()
 
 
 def or_unknown(value: float | None) -> float | str:

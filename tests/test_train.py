@@ -10,10 +10,19 @@ import torch
 from cases import filled_store
 from torch import nn
 
+from model.carbon import Footprint, footprint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import TrainingError
-from model.train import Bench, Budget, FitResult, TrainConfig, fit, validate
+from model.train import (
+    Bench,
+    Budget,
+    FitResult,
+    TrainConfig,
+    fit,
+    footprint_before,
+    validate,
+)
 
 FOLD = Fold(0, train=("a", "b"), validation=("c",))
 CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)
@@ -48,19 +57,24 @@ def trained(
     return fit(network, FOLD, config, bench(store, folder, **changes)), network
 
 
+ONE_GRAM = footprint(
+    3.6e6 / 475, duration_s=1.0, method="test", coverage=1.0, devices=("test",)
+)
+
+
 class Killed(BaseException):
     """Stands for the power cut."""
 
 
-def killed_at(call: int) -> Callable[[], float]:
+def killed_at(call: int) -> Callable[[], Footprint]:
     calls = iter(range(1, 100))
 
-    def emitted_g() -> float:
+    def measure() -> Footprint:
         if next(calls) == call:
             raise Killed
-        return 1.0
+        return ONE_GRAM
 
-    return emitted_g
+    return measure
 
 
 def equal_weights(one: nn.Module, other: nn.Module) -> bool:
@@ -73,7 +87,8 @@ def test_a_killed_fold_continues_to_the_same_weights(
 ) -> None:
     whole, expected = trained(store, tmp_path / "whole")
     with pytest.raises(Killed):
-        trained(store, tmp_path / "cut", emitted_g=killed_at(2))
+        trained(store, tmp_path / "cut", footprint=killed_at(3))
+    assert footprint_before(tmp_path / "cut") == ONE_GRAM
     resumed, network = trained(store, tmp_path / "cut")
     assert [r.train_loss for r in resumed.history] == [
         r.train_loss for r in whole.history
@@ -125,7 +140,7 @@ def test_budgets_stop_after_a_whole_epoch(store: CaseStore, tmp_path: Path) -> N
     by_time, _ = trained(store, tmp_path / "m", budget=Budget(minutes=0.0))
     assert (by_time.stopped_by, len(by_time.history)) == ("minutes", 1)
     by_carbon, _ = trained(
-        store, tmp_path / "g", budget=Budget(carbon_g=0.5), emitted_g=lambda: 1.0
+        store, tmp_path / "g", budget=Budget(carbon_g=0.5), footprint=lambda: ONE_GRAM
     )
     assert (by_carbon.stopped_by, len(by_carbon.history)) == ("carbon", 1)
 

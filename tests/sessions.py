@@ -1,0 +1,73 @@
+"""Whole sessions for archive tests: a tiny DCE pair, masks, and a fixed segmenter."""
+
+from pathlib import Path
+
+import numpy as np
+from highdicom import Volume
+from synthetic import Plan, slices, write
+from torch import nn
+
+from model.checkpoint import Checkpoint, Manifest
+from model.engine import Engine
+from model.network import new_network
+from plugin.exchange import store_human_mask
+from plugin.folder_archive import FolderArchive
+from plugin.pipeline import Segmenter
+from plugin.rules import DceRules
+from plugin.session import OpenSession, open_session
+
+
+def archive_with(root: Path, *session_ids: str) -> FolderArchive:
+    """Return an archive whose sessions hold a pre- and a post-contrast series."""
+    root.mkdir(parents=True, exist_ok=True)
+    for session_id in session_ids:
+        write_pair(root / session_id, patient=f"PLANTED-ID-{session_id}")
+    return FolderArchive(root)
+
+
+def write_pair(folder: Path, *, patient: str = "PLANTED-ID") -> None:
+    for phase, name in enumerate(("pre", "post")):
+        plan = Plan(
+            number=5 + phase,
+            description=f"t1_fl3d_tra {name}",
+            phase=phase,
+            study=patient,
+            patient=patient,
+        )
+        write(slices(plan), folder / name)
+
+
+def opened(archive: FolderArchive, session_id: str) -> OpenSession:
+    return open_session(session_id, archive.root / session_id, DceRules())
+
+
+def box_mask(session: OpenSession) -> Volume:
+    """Return a mask of two boxes, one on each side."""
+    mask = np.zeros(session.pre.spatial_shape, np.uint8)
+    mask[2:10, 3:9, 3:9] = 1
+    mask[2:10, 3:9, 15:21] = 1
+    return session.pre.with_array(mask)
+
+
+def annotate(archive: FolderArchive, *session_ids: str) -> None:
+    for session_id in session_ids:
+        session = opened(archive, session_id)
+        store_human_mask(archive, session, box_mask(session))
+
+
+def untrained_segmenter(*, seed: int = 0, says: bool = True) -> Segmenter:
+    """Return a segmenter that calls every pixel breast, or none."""
+    manifest = Manifest(
+        package_version="test",
+        grid_px=32,
+        fold=0,
+        seed=seed,
+        training_cases=(),
+        config={},
+        metrics={},
+        footprint={},
+        weights_sha256=f"{seed:064x}",
+    )
+    network = new_network(seed=seed).eval()
+    nn.init.constant_(network.fcn.classifier[-1].bias, 9.0 if says else -9.0)
+    return Segmenter(Checkpoint(network, manifest), Engine("cpu", "fp32"))
