@@ -7,6 +7,7 @@ are kept.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from highdicom import Volume
@@ -86,7 +87,8 @@ def to_source(values: NDArray[np.float32], stack: SliceStack) -> Volume:
     rows = _from_grid(placement, height, row_mm, placement.top_px)
     columns = _from_grid(placement, width, column_mm, placement.left_px)
     planes = np.matmul(np.matmul(rows, values), columns.T)
-    return canonical.with_array(planes).match_geometry(stack.source)
+    source: Volume = canonical.with_array(planes).match_geometry(stack.source)
+    return source
 
 
 def check_same_grid(pre: Volume, post: Volume) -> None:
@@ -111,7 +113,7 @@ def place(geometry: VolumeGeometry, grid_px: int) -> Placement:
     )
 
 
-def robust_maximum(pre: NDArray[np.generic]) -> float:
+def robust_maximum(pre: NDArray[Any]) -> float:
     """Return the 99th percentile of the body voxels of a pre-contrast volume.
 
     Raises
@@ -131,7 +133,7 @@ def robust_maximum(pre: NDArray[np.generic]) -> float:
 
 
 def resample(
-    planes: NDArray[np.generic], placement: Placement, pixel_mm: tuple[float, float]
+    planes: NDArray[Any], placement: Placement, pixel_mm: tuple[float, float]
 ) -> NDArray[np.float32]:
     """Scale canonical planes (slices, rows, columns) onto the grid, area-averaging."""
     rows = _to_grid(placement, planes.shape[1], pixel_mm[0], placement.top_px)
@@ -149,7 +151,8 @@ def network_input(voxels: NDArray[np.floating]) -> NDArray[np.float32]:
     ``INPUT_CLIP`` times the pre series' robust maximum bounds strong enhancement.
     """
     compressed = np.sqrt(np.clip(voxels, 0.0, INPUT_CLIP, dtype=np.float32))
-    return (compressed - np.float32(INPUT_CENTRE)) / np.float32(INPUT_SPREAD)
+    shifted: NDArray[np.float32] = compressed - np.float32(INPUT_CENTRE)
+    return shifted / np.float32(INPUT_SPREAD)
 
 
 def _to_grid(
@@ -182,7 +185,8 @@ def _axis_weights(
     inside = (centres > 0) & (centres < inputs)
     totals = weights.sum(axis=1, keepdims=True)
     weights = np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
-    return (weights * inside[:, None]).astype(np.float32)
+    kept: NDArray[np.float64] = weights * inside[:, None]
+    return kept.astype(np.float32)
 
 
 def _check_geometry(first: VolumeGeometry, second: VolumeGeometry, name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,11 +33,18 @@ def write_state(
 
 def read_state(path: Path, network: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     """Load a stored state into ``network`` and ``optimizer``; return its progress."""
+    progress = read_progress(path)
+    tensors = load_file(path)
+    network.load_state_dict(_under("network", tensors))
+    _load_moments(optimizer, _under("optimizer", tensors))
+    return progress
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """Return the progress stored in a state file, without reading its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        progress: dict[str, Any] = json.loads(metadata["progress"])
+            progress: dict[str, Any] = json.loads(file.metadata()["progress"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
             str(path),
@@ -45,8 +52,6 @@ def read_state(path: Path, network: nn.Module, optimizer: Optimizer) -> dict[str
             needed="the state of the last whole epoch",
             mend="delete the file; the fold starts again",
         ) from error
-    network.load_state_dict(_under("network", tensors))
-    _load_moments(optimizer, _under("optimizer", tensors))
     return progress
 
 

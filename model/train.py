@@ -8,7 +8,7 @@ shuffling only in training) with what the authors' public code adds (weight deca
 import csv
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 from model.atomic import write_atomically
+from model.carbon import Footprint
 from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
 from model.engine import Engine
 from model.errors import TrainingError
 from model.metrics import dice_loss
 from model.preprocess import network_input
-from model.resume import read_state, write_state
+from model.resume import read_progress, read_state, write_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Budget:
     minutes: float | None = None
 
 
-def _unknown() -> float | None:
+def _unmeasured() -> Footprint | None:
     return None
 
 
@@ -66,14 +67,14 @@ class Bench:
     """Where and with what a fold is trained.
 
     ``folder`` keeps ``state.safetensors`` (resume), ``best.safetensors`` and
-    ``history.csv``. ``emitted_g`` reports this fold's CO2 so far, None when unknown.
+    ``history.csv``. ``footprint`` reports this fold's energy and CO2 so far.
     """
 
     store: CaseStore
     folder: Path
     engine: Engine
     budget: Budget = field(default_factory=Budget)
-    emitted_g: Callable[[], float | None] = _unknown
+    footprint: Callable[[], Footprint | None] = _unmeasured
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +127,24 @@ def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> Fi
     stopped_by = _finished(run.history, config)
     while not stopped_by:
         record = _one_epoch(run, fold, bench)
-        _keep(run, record, bench.folder)
+        _keep(run, record, bench)
         stopped_by = _finished(run.history, config) or _over_budget(
             record, bench.budget, minutes=(time.monotonic() - started) / 60
         )
     network.load_state_dict(load_file(bench.folder / "best.safetensors"))
     return FitResult(tuple(run.history), _best(run.history).epoch, stopped_by)
+
+
+def footprint_before(folder: Path) -> Footprint | None:
+    """Return what an unfinished fold had emitted, None when nothing was recorded."""
+    path = folder / "state.safetensors"
+    record = read_progress(path)["footprint"] if path.exists() else None
+    return as_footprint(record) if record else None
+
+
+def as_footprint(record: Mapping[str, Any]) -> Footprint:
+    """Return the footprint that ``asdict`` and JSON made a record of."""
+    return Footprint(**{**record, "devices": tuple(record["devices"])})
 
 
 def _prepare(network: nn.Module, config: TrainConfig, bench: Bench) -> _Run:
@@ -194,7 +207,7 @@ def _one_epoch(run: _Run, fold: Fold, bench: Bench) -> EpochRecord:
         validation_loss=validation_loss,
         learning_rate=learning_rate,
         duration_s=time.monotonic() - started,
-        emitted_g=bench.emitted_g(),
+        emitted_g=_grams(bench.footprint()),
     )
 
 
@@ -219,7 +232,7 @@ def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
             logits = run.network(slices)
         loss = dice_loss(logits.float(), masks)
         run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         run.optimizer.step()
         losses.append(loss.detach())
     return float(torch.stack(losses).mean())
@@ -258,8 +271,15 @@ def _batches(
         )
 
 
-def _keep(run: _Run, record: EpochRecord, folder: Path) -> None:
+def _grams(footprint: Footprint | None) -> float | None:
+    if footprint is None or footprint.cfp_kg is None:
+        return None
+    return footprint.cfp_kg * 1000
+
+
+def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
     """Record an epoch: best weights first, then the state that names them."""
+    folder, footprint = bench.folder, bench.footprint()
     run.history.append(record)
     if _best(run.history) is record:
         weights = {k: v.contiguous() for k, v in run.network.state_dict().items()}
@@ -269,6 +289,7 @@ def _keep(run: _Run, record: EpochRecord, folder: Path) -> None:
         "history": [asdict(row) for row in run.history],
         "scheduler": run.scheduler.state_dict(),
         "learning_rate": run.optimizer.param_groups[0]["lr"],
+        "footprint": asdict(footprint) if footprint else None,
     }
     write_state(folder / "state.safetensors", run.network, run.optimizer, progress)
     write_atomically(folder / "history.csv", _history_csv(run.history))

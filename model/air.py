@@ -1,0 +1,209 @@
+"""Where air ends and the patient begins: three rough bodies of one volume.
+
+No single threshold survives every scanner. The logarithmic one holds under shading and
+dark, fat-suppressed skin; the shell one under signal that leaks into the air beside
+bright skin; the sweep one under ghosts of the front. Each is wrong elsewhere, so their
+nearest points are compared: the middle one counts and their spread tells the doubt.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from model.front import front_rows
+
+Field = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+SMOOTH_MM = 1.5
+"""Noise of single pixels goes, a nipple stays."""
+SMOOTH_SLICES = 0.8
+AIR_BLOCK_PX = 4
+AIR_SHARE = 0.1
+"""Share of the anterior blocks, the darkest, that are surely air."""
+TINY = float(np.finfo(np.float32).tiny)
+FLOOR_SHARE = 0.01
+"""Of the 99th percentile: noise of images whose background was set to zero."""
+SHELL_WINDOW_MM = 25.0
+SHELL_SHARE = 0.2
+"""Leaked signal stays below this share of the tissue within the window."""
+SHELL_KEEPS = 0.85
+"""A leak is thin; a shell body below this share of the other has lost dark fat too."""
+SWEEP_STEPS = 10
+OPENING_MM = 3.0
+EDGE_MM = 3.0
+CENTRAL_COLUMNS = 0.7
+CONTACT_SLICES = 3
+"""A row is reached when this many slices reach it with two columns or more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scan:
+    """A reduced volume: (slices, rows, columns), square pixels, row 0 in front."""
+
+    voxels: Field
+    mm_per_px: float
+    slice_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Air:
+    """Typical signal of air, its spread, and that of bright tissue (same scale)."""
+
+    level: float
+    sigma: float
+    bright: float
+
+    @property
+    def floor(self) -> float:
+        """Smallest difference from air that is worth telling."""
+        return max(self.sigma, FLOOR_SHARE * self.bright, TINY)
+
+    @property
+    def contrast(self) -> float:
+        """Bright tissue over air, in standard deviations of air."""
+        return self.bright / self.floor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """One rough body: everything behind the air that a slice's front row reaches."""
+
+    mask: Mask
+    front: Field
+    """First body row, (slices, columns), NaN where there is none."""
+    nearest_row: float
+    """First row of the body, the image's last when there is none."""
+    edge: float
+    """How steep and how wide its front is; higher is better."""
+
+
+def smooth(scan: Scan) -> Field:
+    """Return the voxels without single-pixel noise; negative values become zero."""
+    sigma_px = SMOOTH_MM / scan.mm_per_px
+    sigma_slices = min(SMOOTH_SLICES, SMOOTH_MM / scan.slice_mm)
+    positive = np.maximum(scan.voxels, 0)
+    return ndimage.gaussian_filter(positive, (sigma_slices, sigma_px, sigma_px))
+
+
+def measure_air(voxels: Field) -> Air:
+    """Return the signal of air from the darkest blocks of the anterior half."""
+    front = voxels[:, : max(AIR_BLOCK_PX, voxels.shape[1] // 2)]
+    blocks = _blocks(front)
+    means = blocks.mean(axis=1)
+    dark = blocks[means <= np.quantile(means, AIR_SHARE)]
+    level = float(np.median(dark))
+    sigma = 1.4826 * float(np.median(np.abs(dark - level)))
+    return Air(level, sigma, float(np.percentile(voxels, 99)) - level)
+
+
+def rough_bodies(scan: Scan, air: Air) -> dict[str, Body]:
+    """Return the ``log``, ``shell`` and ``sweep`` bodies of a volume."""
+    signal = smooth(scan) - np.float32(air.level)
+    logs = np.log(np.maximum(signal, 0) + np.float32(air.floor))
+    high = logs > otsu(logs)
+    log = _body(high, logs, scan)
+    shell = _body(high & _above_leak(signal, scan), logs, scan)
+    if shell.mask.sum() < SHELL_KEEPS * log.mask.sum():
+        shell = log
+    return {"log": log, "shell": shell, "sweep": _sweep(logs, scan, high)}
+
+
+def otsu(values: Field) -> float:
+    """Return the threshold that best parts ``values`` in two (Otsu 1979)."""
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    return float(edges[1:][np.nanargmax(np.nan_to_num(between, nan=-1.0))])
+
+
+def _blocks(voxels: Field) -> Field:
+    """Return the in-plane blocks of the voxels, (blocks, block voxels)."""
+    size = AIR_BLOCK_PX
+    rows, columns = (length // size for length in voxels.shape[1:])
+    whole = voxels[:, : rows * size, : columns * size]
+    parts = whole.reshape(len(voxels), rows, size, columns, size)
+    return parts.transpose(0, 1, 3, 2, 4).reshape(-1, size * size)
+
+
+def _above_leak(signal: Field, scan: Scan) -> Mask:
+    """Return where the signal is no mere leak of brighter tissue nearby."""
+    half_px = max(1, round(SHELL_WINDOW_MM / 2 / scan.mm_per_px))
+    half_slices = max(0, round(SHELL_WINDOW_MM / 2 / scan.slice_mm))
+    size = (2 * half_slices + 1, 2 * half_px + 1, 2 * half_px + 1)
+    return signal > np.float32(SHELL_SHARE) * ndimage.maximum_filter(signal, size)
+
+
+def _sweep(logs: Field, scan: Scan, high: Mask) -> Body:
+    """Return the body with the steepest front among evenly spaced thresholds."""
+    low, top = np.percentile(logs, 1), np.median(logs[high])
+    steps = np.linspace(low, top, SWEEP_STEPS + 2)[1:-1]
+    half = Scan(logs[:, ::2, ::2], 2 * scan.mm_per_px, scan.slice_mm)
+    tried = [_body(half.voxels > step, half.voxels, half) for step in steps]
+    best = int(np.argmax([body.edge for body in tried]))
+    return _body(logs > np.float32(steps[best]), logs, scan)
+
+
+def _body(high: Mask, logs: Field, scan: Scan) -> Body:
+    """Return the largest connected body with its interior filled and its front."""
+    mask = _filled(_largest(_opened(high, scan)))
+    front = front_rows(mask)
+    return Body(
+        mask, front, _nearest_row(front, mask.shape[1]), _edge(front, logs, scan)
+    )
+
+
+def _opened(mask: Mask, scan: Scan) -> Mask:
+    radius_px = max(1, round(OPENING_MM / 2 / scan.mm_per_px))
+    disc = ndimage.generate_binary_structure(2, 1)[None]
+    return ndimage.binary_opening(mask, disc, iterations=radius_px)
+
+
+def _largest(mask: Mask) -> Mask:
+    labels, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(labels.ravel())[1:]
+    kept: Mask = labels == 1 + int(np.argmax(sizes))
+    return kept
+
+
+def _filled(mask: Mask) -> Mask:
+    """Return all that no air reaches from its slice's front row; undercuts stay air."""
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    labels, count = ndimage.label(~mask, in_plane)
+    reached = np.zeros(count + 1, bool)
+    reached[np.unique(labels[:, 0])] = True
+    reached[0] = False
+    seen: Mask = np.any(mask, axis=(1, 2), keepdims=True)
+    filled: Mask = ~reached[labels] & seen
+    return filled
+
+
+def _nearest_row(front: Field, depth_px: int) -> float:
+    """Return the first row that two columns of enough slices reach."""
+    second = np.sort(np.nan_to_num(front, nan=depth_px), axis=1)[:, 1]
+    return float(np.sort(second)[min(CONTACT_SLICES, len(second)) - 1])
+
+
+def _edge(front: Field, logs: Field, scan: Scan) -> float:
+    """Return the rise of log signal across the front, times its width and slices."""
+    rows, columns = logs.shape[1:]
+    margin = int(columns * (1 - CENTRAL_COLUMNS) / 2)
+    central = front[:, margin : columns - margin]
+    at_slice, at_column = np.nonzero(~np.isnan(central))
+    if at_slice.size == 0:
+        return -np.inf
+    row = central[at_slice, at_column].astype(int)
+    step = max(1, round(EDGE_MM / scan.mm_per_px))
+    behind = logs[at_slice, np.minimum(row + step, rows - 1), at_column + margin]
+    before = logs[at_slice, np.maximum(row - step, 0), at_column + margin]
+    share = at_slice.size / central.size
+    return float(np.median(behind - before)) * share

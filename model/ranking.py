@@ -1,0 +1,135 @@
+"""A ranking as a value: the pool's rounded features, the picks, and their files.
+
+Features are rounded before they are used, and no file holds a time, so the same feature
+table, strategy and seed give the same bytes and can be replayed from the file alone.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from model.bag import BagFeatures, TouchRule
+from model.errors import SelectionError
+
+FORMAT = "brs-ranking/1"
+DECIMALS = {"_mm": 1, "_px": 1, "_mm2": 0, "_ml": 1, "confidence": 2}
+"""By the end of a feature's name; 0.1 mm is far below what a mask can tell."""
+SCALE_DECIMALS = 4
+"""``mm_per_px`` is a scale, not a length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One session of the pool; ``patient_key`` is equal for a patient's sessions."""
+
+    case_id: str
+    patient_key: str
+    features: BagFeatures
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One place in the order, from 1, and why this session holds it."""
+
+    rank: int
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The selection manifest: everything that is needed to rank again."""
+
+    strategy: str
+    seed: int
+    engine: str
+    """Name and revision of the algorithm; it changes when an order would."""
+    version: str
+    candidates: tuple[Candidate, ...]
+    """By case id, features rounded."""
+    picks: tuple[Pick, ...]
+
+    def to_json(self) -> str:
+        """Return the manifest as JSON text that ``from_json`` reads back."""
+        document = {"format": FORMAT, **asdict(self)}
+        return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Ranking":
+        """Return the ranking written by ``to_json``.
+
+        Raises
+        ------
+        SelectionError
+            If the text is no ranking of this format.
+        """
+        try:
+            return _from_document(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SelectionError(
+                "ranking",
+                found=f"{type(error).__name__}: {error}",
+                needed=f"JSON of format {FORMAT}",
+                mend="rank the pool again",
+            ) from error
+
+    def to_csv(self) -> str:
+        """Return one line per pick in order: rank, session, reason, features."""
+        by_id = {candidate.case_id: candidate for candidate in self.candidates}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["rank", "case_id", "patient_key", "reason", *_columns()])
+        for pick in self.picks:
+            candidate = by_id[pick.case_id]
+            row = [pick.rank, pick.case_id, candidate.patient_key, pick.reason]
+            writer.writerow([*row, *_cells(candidate.features)])
+        return text.getvalue()
+
+
+def rounded(features: BagFeatures) -> BagFeatures:
+    """Return the features as ranking uses and writes them (``DECIMALS``)."""
+    changes = {
+        name: round(value, _decimals(name))
+        for name, value in _values(features).items()
+        if isinstance(value, float)
+    }
+    return replace(features, **changes)  # type: ignore[arg-type]  # floats only
+
+
+def _decimals(name: str) -> int:
+    if name == "mm_per_px":
+        return SCALE_DECIMALS
+    return next(n for end, n in DECIMALS.items() if name.endswith(end))
+
+
+def _values(features: BagFeatures) -> dict[str, Any]:
+    return {f.name: getattr(features, f.name) for f in fields(features)}
+
+
+def _columns() -> list[str]:
+    names = [f.name for f in fields(BagFeatures) if f.name != "rule"]
+    return [*names, *(f.name for f in fields(TouchRule))]
+
+
+def _cells(features: BagFeatures) -> list[object]:
+    values = {**_values(features), **asdict(features.rule)}
+    return ["" if values[name] is None else values[name] for name in _columns()]
+
+
+def _from_document(document: Mapping[str, Any]) -> Ranking:
+    found = document["format"]
+    if found != FORMAT:
+        raise ValueError(f"format {found!r}")
+    values = {f.name: document[f.name] for f in fields(Ranking)}
+    values["candidates"] = tuple(map(_candidate, document["candidates"]))
+    values["picks"] = tuple(Pick(**pick) for pick in document["picks"])
+    return Ranking(**values)
+
+
+def _candidate(values: Mapping[str, Any]) -> Candidate:
+    features = dict(values["features"])
+    features["rule"] = TouchRule(**features["rule"])
+    return Candidate(values["case_id"], values["patient_key"], BagFeatures(**features))
