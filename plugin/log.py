@@ -31,5 +31,5 @@ def configure(*, verbosity: int) -> None:
 def _silence_values() -> None:
     """Keep quiet what may quote header values: a log must not name a patient."""
     for package in ("pydicom", "highdicom", "pynetdicom"):
-        logging.getLogger(package).setLevel(logging.ERROR)
+        logging.getLogger(package).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom|highdicom")
