@@ -86,7 +86,7 @@ def reduced(pre: NDArray[np.float32], placement: Placement) -> Scan:
         left_px=0,
     )
     planes = resample(image, smaller, (placement.mm_per_px, placement.mm_per_px))
-    planes = planes[:, : round(rows / factor), : round(columns / factor)]
+    planes = planes[:, : int(rows / factor), : int(columns / factor)]
     group = slice_group(mm_per_px, placement.slice_mm)
     return Scan(_group_means(planes, group), mm_per_px, placement.slice_mm * group)
 

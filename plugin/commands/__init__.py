@@ -1,0 +1,1 @@
+"""The commands of ``brs``: each parses, calls one function, prints one line."""

@@ -1,0 +1,94 @@
+"""Commands that change weights: `brs train` and `brs finetune`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model.checkpoint import read_checkpoint
+from model.engine import choose_engine
+from model.train import Budget, TrainConfig
+from plugin.archive import open_archive
+from plugin.commands.result import say
+from plugin.options import (
+    archive_option,
+    checkpoint_option,
+    device_option,
+    option,
+    output_option,
+    precision_option,
+    rules_option,
+    seed_option,
+    training_options,
+)
+from plugin.train import TrainOptions, or_unknown, train_archive
+
+
+@click.command()
+@archive_option
+@output_option
+@training_options
+@seed_option
+@device_option
+@precision_option
+@rules_option
+@option("--backbone-weights", default="none", help="none, a file, or imagenet.")
+def train(archive: str, output: Path, backbone_weights: str, **settings: Any) -> None:
+    """Train from an archive's annotated sessions, with a carbon log."""
+    options = _train_options(settings, backbone_weights=backbone_weights)
+    _train(archive, output, options)
+
+
+@click.command()
+@archive_option
+@output_option
+@checkpoint_option
+@training_options
+@seed_option
+@device_option
+@precision_option
+@rules_option
+def finetune(archive: str, output: Path, checkpoint: Path, **settings: Any) -> None:
+    """Go on training a checkpoint on an archive's annotated sessions."""
+    options = _train_options(settings, start=read_checkpoint(checkpoint))
+    _train(archive, output, options)
+
+
+def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
+    config = TrainConfig(
+        grid_px=settings["grid"],
+        epochs=settings["epochs"],
+        batch=settings["batch"],
+        learning_rate=settings["learning_rate"],
+        schedule=settings["schedule"],
+        folds=settings["folds"],
+        seed=settings["seed"],
+        deterministic=settings["deterministic"],
+    )
+    return TrainOptions(
+        engine=choose_engine(
+            device=settings["device"], precision=settings["precision"]
+        ),
+        config=config,
+        budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
+        rules=settings["rules"],
+        only_fold=settings["fold"],
+        factor_kg_per_kwh=settings["emission_factor"],
+        **more,
+    )
+
+
+def _train(archive: str, output: Path, options: TrainOptions) -> None:
+    outcome = train_archive(open_archive(archive), output, output / "work", options)
+    best = max(o.manifest.metrics["validation_dice"] for o in outcome.folds)
+    say(
+        {
+            "checkpoint": str(outcome.checkpoint),
+            "folds": len(outcome.folds),
+            "cases": len(outcome.gathered.infos),
+            "failed": len(outcome.gathered.failures),
+            "validation_dice": round(best, 4),
+            "energy_kwh": or_unknown(outcome.footprint.energy_kwh),
+            "cfp_kg": or_unknown(outcome.footprint.cfp_kg),
+        }
+    )
