@@ -3,6 +3,7 @@
 Works slab by slab; every smooth field is shared by all slices and phases.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 from scipy.special import ndtri
 
-from model.appearance import Contrast
+from model.appearance import Contrast, Table
 from model.lattice import Field, Lattice, Noise, draw_noise, upsample
 from model.phantom_site import Site
 from model.tissues import TISSUES, Body, Labels, Tissue, slabs
@@ -71,13 +72,14 @@ def draw_shading(
     flare = 1 + faults.flare * touch * np.exp(np.minimum(surface, 0) / FLARE_MM)
     leak = faults.halo * touch * np.exp(-np.maximum(surface, 0) / HALO_MM)
     threshold = -ndtri(max(faults.fat_failure, 1e-6))
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = float(rng.uniform(0, 2 * np.pi))
+    down, across = 0.6 * math.sin(angle), 0.6 * math.cos(angle)
     return Shading(
         gain=flare * np.exp(faults.bias * bias) * _sensitivity(body, site),
         leak=leak * (surface > 0),
         fat_failure=np.clip(1.5 * (failing - np.float32(threshold)) + 0.5, 0, 1),
-        shift_rows_mm=motion_mm * (0.6 * np.sin(angle) + 0.5 * rows),
-        shift_columns_mm=motion_mm * (0.6 * np.cos(angle) + 0.5 * columns),
+        shift_rows_mm=motion_mm * (down + 0.5 * rows),
+        shift_columns_mm=motion_mm * (across + 0.5 * columns),
         texture=draw_noise(rng, grid, (4.0, 3.0, 3.0)),
     )
 
@@ -109,28 +111,31 @@ def _sensitivity(body: Body, site: Site) -> Field:
 def _scan(
     examination: Examination, labels: Labels, part: slice, rng: np.random.Generator
 ) -> Iterator[Stored]:
-    """Yield each phase of one slab; one more slice on each side for the blur."""
-    first, stop = max(part.start - 1, 0), min(part.stop + 1, len(labels))
-    grid = examination.grid.slab(first, stop)
-    keep = slice(part.start - first, part.stop - first)
+    """Yield each phase of one slab, from one more slice on each side."""
+    wider = np.clip(np.arange(part.start - 1, part.stop + 1), 0, len(labels) - 1)
+    whole, site = examination.grid, examination.site
+    grid = Lattice(whole.z_mm[wider], whole.y_mm, whole.x_mm)
     lattice, shading = examination.body.anatomy.lattice, examination.shading
     gain, leak, failure = (
         upsample(field, lattice, grid)
         for field in (shading.gain, shading.leak, shading.fat_failure)
     )
     gain *= 1 + TEXTURE * shading.texture.on(grid)
-    before = labels[first:stop]
+    before = labels[wider]
     after = _moved(examination, before, grid)
-    for index, table in enumerate(examination.contrast.phases):
-        tissue = before if index == 0 else after
-        signal = table[tissue]
-        if examination.site.faults.fat_failure > 0:
-            signal += failure * examination.contrast.lost_fat[tissue]
-        signal *= gain
-        signal += leak
-        signal = _blur(_ghosts(signal, tissue, examination.site), examination.site)
-        signal = _fold(signal, examination.site)
-        yield _store(signal[keep], examination.site, rng)
+    for tissue, tables in zip(
+        (before, after), _pre_and_posts(examination), strict=True
+    ):
+        returned = failure * examination.contrast.lost_fat[tissue]
+        for table in tables:
+            signal = _between_slices((table[tissue] + returned) * gain + leak, site)
+            signal = _blur(_ghosts(signal, tissue[1:-1], site), site)
+            yield _store(_fold(signal, site), site, rng)
+
+
+def _pre_and_posts(examination: Examination) -> tuple[tuple[Table, ...], ...]:
+    """Return the tables before the patient moved, and those after."""
+    return examination.contrast.phases[:1], examination.contrast.phases[1:]
 
 
 def _moved(examination: Examination, labels: Labels, grid: Lattice) -> Labels:
@@ -166,15 +171,18 @@ def _ghosts(signal: Field, labels: Labels, site: Site) -> Field:
 
 
 def _blur(signal: Field, site: Site) -> Field:
-    """Blur in plane by the point spread function, and between neighbouring slices."""
+    """Blur in plane by the point spread function, wider along the phase encoding."""
     widths = (1.25, 1.0) if site.phase_axis == 1 else (1.0, 1.25)
     for axis, width in enumerate(widths, start=1):
         kernel = _gaussian(width * site.faults.blur_px)
         signal = correlate1d(signal, kernel, axis=axis, mode="nearest")
+    return signal
+
+
+def _between_slices(signal: Field, site: Site) -> Field:
+    """Return all but the outer slices, each with a share of its neighbours."""
     overlap = SLICE_OVERLAP * min(1.0, THIN_MM / site.slice_mm)
-    profile = (overlap, 1 - 2 * overlap, overlap)
-    blurred: Field = correlate1d(signal, profile, axis=0, mode="nearest")
-    return blurred
+    return (1 - 2 * overlap) * signal[1:-1] + overlap * (signal[:-2] + signal[2:])
 
 
 def _fold(signal: Field, site: Site) -> Field:

@@ -17,6 +17,7 @@ zero at the cranio-caudal ends instead of jumping. What hangs over the chest is 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.lattice import Field, Lattice, draw_noise, gradient_norm
 from model.phantom_patient import Arms, Breast, Chest, Patient, Side
@@ -222,11 +223,10 @@ def _base(breast: Breast, chest: Chest, axis: Axis, point: Point) -> Base:
     fold_mm = 0.94 * chest.half_width_mm - breast.centre_x_mm
     outer_mm = max(fold_mm, 1.1 * breast.half_width_mm + 6)
     inner_mm = max(breast.centre_x_mm + 6, 1.1 * breast.half_width_mm)
-    upward = axis.along_mm > 0
-    height_mm = breast.half_height_mm * np.where(upward, 1.16, 1.05)
-    height_mm += np.where(upward, 8, 5)
-    sideways = np.where(axis.across_mm > 0, outer_mm, inner_mm) * axis.drop
-    u = axis.across_mm / sideways
+    above_mm = 1.16 * breast.half_height_mm + 8
+    below_mm = 1.05 * breast.half_height_mm + 5
+    height_mm = _either(axis.along_mm > 0, above_mm, below_mm)
+    u = axis.across_mm / (_either(axis.across_mm > 0, outer_mm, inner_mm) * axis.drop)
     rise_mm = 0.16 * height_mm * np.clip(u, 0, 1.2)
     v = (axis.along_mm - rise_mm) / (height_mm * axis.drop)
     fold_y = float(chest_front_mm(chest, 0.8 * 0.94 * chest.half_width_mm, 0.0))
@@ -280,6 +280,10 @@ def _distance(values: Field, lattice: Lattice) -> Field:
     """Scale ``values`` to about 1 per mm near their zero."""
     norm = gradient_norm(values, lattice)
     return np.asarray(values / np.maximum(norm, 1e-3), np.float32)
+
+
+def _either(condition: NDArray[np.bool_], yes: float, no: float) -> Field:
+    return np.where(condition, np.float32(yes), np.float32(no))
 
 
 def _merge(first: Field, second: Field, radius: float) -> Field:

@@ -7,24 +7,24 @@ the flags a person must look at, or a refusal that lists what was found and need
 import logging
 from pathlib import Path
 
-from plugin.acquisitions import acquisitions
 from plugin.errors import InputError
-from plugin.flags import (
+from plugin.nifti import nifti_pair
+from plugin.reading.acquisitions import acquisitions
+from plugin.reading.flags import (
     confidence,
     has_rival,
     is_unilateral,
     pair_flags,
     session_flags,
 )
-from plugin.frames import Frame
-from plugin.headers import scan
-from plugin.nifti import nifti_pair
-from plugin.pairing import Proposal, propose
-from plugin.phases import TimePoint
+from plugin.reading.frames import Frame
+from plugin.reading.headers import scan
+from plugin.reading.pairing import Proposal, propose
+from plugin.reading.phases import TimePoint
+from plugin.reading.site_choice import propose_by_rule
+from plugin.reading.survey import Survey, broken_relatives, survey, table, unused_files
 from plugin.rules import DceRules, read_rules
 from plugin.series import DcePair, Phase
-from plugin.site_choice import propose_by_rule
-from plugin.survey import Survey, broken_relatives, survey, table, unused_files
 
 __all__ = ["DceRules", "choose", "read_rules"]
 

@@ -25,7 +25,7 @@ from plugin.phantom_dicom import VendorStyle, write_session
 from plugin.pipeline import PREVIEW_FILE, SEG_FILE, Segmenter
 from plugin.rank import RankOptions, RankOutcome, rank_archive
 from plugin.report import DemoFindings, demo_report
-from plugin.report_evaluation import Evaluated
+from plugin.reports.evaluation import Evaluated
 from plugin.segment import BatchItem, segment_archive, tally
 from plugin.session import open_session
 from plugin.train import (

@@ -29,7 +29,7 @@ from plugin.nifti import read_nifti
 from plugin.pipeline import NIFTI_FILE, RESULT_FILE
 from plugin.provenance import MaskState
 from plugin.report import evaluation_report
-from plugin.report_evaluation import Evaluated
+from plugin.reports.evaluation import Evaluated
 from plugin.session import OpenSession, open_session
 
 logger = logging.getLogger(__name__)

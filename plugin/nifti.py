@@ -15,13 +15,13 @@ from highdicom.volume import VolumeGeometry
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from plugin.acquisitions import same_grid
 from plugin.errors import InputError
-from plugin.flags import confidence
-from plugin.headers import NIFTI_NAMES, Scan
+from plugin.reading.acquisitions import same_grid
+from plugin.reading.flags import confidence
+from plugin.reading.headers import NIFTI_NAMES, Scan
+from plugin.reading.suitable import PLANES, width_mm
 from plugin.rules import DceRules
 from plugin.series import DcePair, Phase
-from plugin.suitable import PLANES, width_mm
 
 FILE_ERRORS = (
     ImageFileError,

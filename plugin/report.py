@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from model.ranking import Ranking
-from plugin.page import Page, Section, write_page
-from plugin.report_evaluation import (
+from plugin.reports.evaluation import (
     Evaluated,
     evaluation_sections,
     evaluation_verdict,
     mask_section,
     origin_text,
 )
-from plugin.report_maps import Overlays
-from plugin.report_ranking import (
+from plugin.reports.maps import Overlays
+from plugin.reports.page import Page, Section, write_page
+from plugin.reports.ranking import (
     detail,
     failure_section,
     ranking_sections,
     verdict,
 )
-from plugin.report_training import TrainedFold, training_sections, training_verdict
+from plugin.reports.training import TrainedFold, training_sections, training_verdict
 
 SYNTHETIC = "Synthetic data: every patient on this page was computed. None exists."
 DEMO_TITLES = {

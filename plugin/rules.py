@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin.errors import ConfigError
-from plugin.grid import TOLERANCE_MM
+from plugin.reading.grid import TOLERANCE_MM
 
 TABLE = "dce"
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.errors import BytesLengthException
 
-from plugin.elements import items, number
 from plugin.errors import MaskError
-from plugin.frames import Plane, read_plane
-from plugin.grid import same_slicing
-from plugin.instance import READ_ERRORS
-from plugin.multiframe import flat_frames
+from plugin.reading.elements import items, number
+from plugin.reading.frames import Plane, read_plane
+from plugin.reading.grid import same_slicing
+from plugin.reading.instance import READ_ERRORS
+from plugin.reading.multiframe import flat_frames
 from plugin.segments import Side
 
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"

@@ -10,11 +10,11 @@ from pydicom import Dataset
 from pydicom.config import disable_value_validation
 from pydicom.uid import MRImageStorage
 
-from plugin.elements import number
 from plugin.errors import MaskError
-from plugin.frames import Plane, read_plane
-from plugin.grid import geometry
-from plugin.multiframe import flat_frames
+from plugin.reading.elements import number
+from plugin.reading.frames import Plane, read_plane
+from plugin.reading.grid import geometry
+from plugin.reading.multiframe import flat_frames
 from plugin.series import FrameRef, Phase
 
 PLANE_TAGS = [

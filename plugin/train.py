@@ -36,7 +36,7 @@ from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.gather import Gathered, gather
 from plugin.report import training_report
-from plugin.report_training import TrainedFold, read_fold
+from plugin.reports.training import TrainedFold, read_fold
 from plugin.version import VERSION
 
 CHECKPOINT_FILE = "checkpoint.safetensors"

@@ -6,11 +6,11 @@ import numpy as np
 from highdicom import Volume
 from numpy.typing import NDArray
 
-from plugin.acquisitions import same_grid
 from plugin.errors import InputError
-from plugin.grid import geometry, positions_mm
 from plugin.nifti import read_nifti, write_nifti
-from plugin.pixels import Pixels, Rescale, SliceHeader, read_slices
+from plugin.reading.acquisitions import same_grid
+from plugin.reading.grid import geometry, positions_mm
+from plugin.reading.pixels import Pixels, Rescale, SliceHeader, read_slices
 from plugin.series import DcePair, Phase
 
 __all__ = ["load", "load_pair", "read_nifti", "write_nifti"]

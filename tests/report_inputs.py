@@ -15,8 +15,8 @@ from model.ranking import Candidate, Ranking
 from model.selection import rank
 from model.train import EpochRecord
 from plugin.report import DemoFindings
-from plugin.report_evaluation import Evaluated
-from plugin.report_training import TrainedFold
+from plugin.reports.evaluation import Evaluated
+from plugin.reports.training import TrainedFold
 
 GRID_PX, SLICES, MM_PER_PX = 64, 12, 5.0
 DEVICE = "NVIDIA H200"

@@ -32,7 +32,7 @@ from synthetic import (
 
 from plugin.dce import DceRules, choose, read_rules
 from plugin.errors import ConfigError, InputError
-from plugin.flags import WEIGHTS
+from plugin.reading.flags import WEIGHTS
 from plugin.series import DcePair, Phase
 
 T2 = Plan(number=3, description="t2_tse_tra").with_tags(EchoTime="90")

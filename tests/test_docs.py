@@ -25,9 +25,9 @@ from model.selection import STRATEGIES
 from model.train import EpochRecord
 from plugin.cli import cli
 from plugin.errors import EXIT_CODES
-from plugin.flags import WEIGHTS
 from plugin.pipeline import SessionResult
 from plugin.provenance import MaskRecord, MaskState
+from plugin.reading.flags import WEIGHTS
 from plugin.rules import DceRules
 from plugin.segment import VERDICTS, BatchItem
 

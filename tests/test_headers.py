@@ -30,9 +30,9 @@ from synthetic import (
     write,
 )
 
-from plugin.elements import clock_s, instant_s, numbers, stamp_s, text, texts
 from plugin.errors import InputError
-from plugin.headers import Scan, scan
+from plugin.reading.elements import clock_s, instant_s, numbers, stamp_s, text, texts
+from plugin.reading.headers import Scan, scan
 
 DAY_S = 738_916 * 86_400  # date(2024, 1, 31).toordinal()
 

@@ -24,16 +24,16 @@ from model.evaluate import summarise
 from model.figures import learning_curve
 from model.ranking import Candidate
 from model.selection import rank
-from plugin.page import inline_svg
 from plugin.report import (
     demo_report,
     evaluation_report,
     ranking_report,
     training_report,
 )
-from plugin.report_evaluation import Evaluated
-from plugin.report_ranking import verdict
-from plugin.report_training import TrainedFold, read_fold
+from plugin.reports.evaluation import Evaluated
+from plugin.reports.page import inline_svg
+from plugin.reports.ranking import verdict
+from plugin.reports.training import TrainedFold, read_fold
 
 HOSTILE = "\"><script>alert(1)</script>'$x^2$&amp;"
 NAMES = ("S-1", "S-2", "S-3", "S-4", "S-5", "S-6", HOSTILE)
@@ -238,7 +238,7 @@ def test_an_empty_pool_still_shows_its_failures(tmp_path: Path) -> None:
 def test_a_large_pool_marks_proportions_of_patients_and_counts_its_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plugin.report_maps.MOST_TILES", 4)
+    monkeypatch.setattr("plugin.reports.maps.MOST_TILES", 4)
     path = tmp_path / "report.html"
     names = [f"S-{at:02}" for at in range(60)]
     ranking_report(*pool(names, patients=50), failures={}, path=path)

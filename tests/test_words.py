@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugin.words import contrast_word, other_kind, stem
+from plugin.reading.words import contrast_word, other_kind, stem
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from model.bag import BagFeatures
 from model.overlays import overlay_marks, overlay_png, rows_shown
 from model.ranking import Candidate, Pick, Ranking
-from plugin.page import Marks, Section, Tile
+from plugin.reports.page import Marks, Section, Tile
 
 MOST_TILES = 120
 """A page of more maps is slow to open; the rest is in the ranking's table."""

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plugin.acquisitions import Acquisition
-from plugin.phases import SeriesPart, TimePoint
+from plugin.reading.acquisitions import Acquisition
+from plugin.reading.phases import SeriesPart, TimePoint
+from plugin.reading.suitable import WATER, width_mm
+from plugin.reading.words import DYNAMIC, T1, Contrast, contrast_word
 from plugin.rules import DceRules, matches
-from plugin.suitable import WATER, width_mm
-from plugin.words import DYNAMIC, T1, Contrast, contrast_word
 
 ULTRAFAST_S = 25.0
 """Time points closer than this are an ultrafast series: the second may be plain."""

@@ -21,11 +21,11 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
-from plugin.elements import text
 from plugin.errors import InputError
-from plugin.frames import Frame, read_frame, read_series
-from plugin.instance import READ_ERRORS, Instance, frame_count, read_instance
-from plugin.multiframe import read_frames
+from plugin.reading.elements import text
+from plugin.reading.frames import Frame, read_frame, read_series
+from plugin.reading.instance import READ_ERRORS, Instance, frame_count, read_instance
+from plugin.reading.multiframe import read_frames
 from plugin.series import FrameRef
 
 logger = logging.getLogger(__name__)

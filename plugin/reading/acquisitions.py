@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 from highdicom.volume import VolumeGeometry
 
-from plugin.frames import Technique
-from plugin.phases import CLOCKS, INSTANCE_ORDER, SeriesPart, TimePoint
-from plugin.words import stem
+from plugin.reading.frames import Technique
+from plugin.reading.phases import CLOCKS, INSTANCE_ORDER, SeriesPart, TimePoint
+from plugin.reading.words import stem
 
 TECHNIQUE_TOLERANCE = 0.1
 """Relative difference of echo time, repetition time and flip angle in one protocol."""

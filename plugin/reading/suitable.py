@@ -1,17 +1,17 @@
 """Which series can be a phase of a breast DCE acquisition, and why the others cannot.
 
 A series speaks through its ImageType, its timing and its description; one clear sign
-against it is enough, signs for it are weighed later (``plugin.pairing``).
+against it is enough, signs for it are weighed later (``plugin.reading.pairing``).
 """
 
 import numpy as np
 from highdicom.volume import VolumeGeometry
 
-from plugin.frames import Technique
-from plugin.grid import axes
-from plugin.phases import SeriesPart
+from plugin.reading.frames import Technique
+from plugin.reading.grid import axes
+from plugin.reading.phases import SeriesPart
+from plugin.reading.words import other_kind
 from plugin.rules import DceRules, matches
-from plugin.words import other_kind
 
 PLANES = ("sagittal", "coronal", "axial")
 T2_ECHO_MS = 30.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from model.carbon import Footprint, add
 from model.figures import Samples, footprint_bars, learning_curve, power_over_time
 from model.train import EpochRecord
-from plugin.page import Cell, Chart, Column, Fact, Section, Table
+from plugin.reports.page import Cell, Chart, Column, Fact, Section, Table
 
 UNKNOWN = "unknown"
 FOLD_COLUMNS = (

@@ -19,11 +19,11 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, AllTransferSyntaxes
 
-from plugin.elements import number, text, whole
 from plugin.errors import InputError
-from plugin.frames import Plane, read_plane
-from plugin.instance import READ_ERRORS, Instance, frame_bytes, read_instance
-from plugin.multiframe import flat_frames
+from plugin.reading.elements import number, text, whole
+from plugin.reading.frames import Plane, read_plane
+from plugin.reading.instance import READ_ERRORS, Instance, frame_bytes, read_instance
+from plugin.reading.multiframe import flat_frames
 from plugin.series import FrameRef
 
 PHILIPS_CREATOR = (0x2005, 0x0010)

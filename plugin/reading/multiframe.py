@@ -7,9 +7,9 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from plugin.elements import items
-from plugin.frames import Frame, Series, read_frame
-from plugin.instance import Instance, frame_count
+from plugin.reading.elements import items
+from plugin.reading.frames import Frame, Series, read_frame
+from plugin.reading.instance import Instance, frame_count
 from plugin.series import FrameRef
 
 Element = DataElement | RawDataElement

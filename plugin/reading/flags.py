@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from plugin.acquisitions import same_grid, same_technique
-from plugin.pairing import Proposal
-from plugin.phases import TimePoint
+from plugin.reading.acquisitions import same_grid, same_technique
+from plugin.reading.pairing import Proposal
+from plugin.reading.phases import TimePoint
+from plugin.reading.suitable import tilt_deg, width_mm
+from plugin.reading.survey import Survey, broken_relatives
 from plugin.rules import DceRules
-from plugin.suitable import tilt_deg, width_mm
-from plugin.survey import Survey, broken_relatives
 
 BASE_CONFIDENCE = 0.98
 WEIGHTS = {

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
-from plugin.elements import instant_s, number, numbers, stamp_s, text, texts, whole
+from plugin.reading.elements import (
+    instant_s,
+    number,
+    numbers,
+    stamp_s,
+    text,
+    texts,
+    whole,
+)
 from plugin.series import FrameRef
 
 NO_AGENT = {"", "NO", "NONE", "N", "N/A", "NA", "WITHOUT", "0", "OHNE"}

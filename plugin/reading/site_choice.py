@@ -1,12 +1,12 @@
 """The pair a site names outright: series by number or UID, time point by count."""
 
-from plugin.acquisitions import Acquisition, same_grid
 from plugin.errors import InputError
-from plugin.pairing import Proposal, name_of
-from plugin.phases import TimePoint
+from plugin.reading.acquisitions import Acquisition, same_grid
+from plugin.reading.pairing import Proposal, name_of
+from plugin.reading.phases import TimePoint
+from plugin.reading.suitable import plane_name
+from plugin.reading.survey import Entry, Survey, table
 from plugin.rules import DceRules
-from plugin.suitable import plane_name
-from plugin.survey import Entry, Survey, table
 
 SUBJECT = "site rule"
 

@@ -8,8 +8,8 @@ from model.bag import BagFeatures
 from model.histograms import breast_size_histogram, nearest_point_histogram
 from model.ranking import Candidate, Pick, Ranking
 from model.selection import training_count
-from plugin.page import Cell, Chart, Column, Fact, Section, Table
-from plugin.report_maps import Overlays, map_section
+from plugin.reports.maps import Overlays, map_section
+from plugin.reports.page import Cell, Chart, Column, Fact, Section, Table
 
 PROPORTIONS = (0.1, 0.2, 0.3, 0.4)
 """The paper's shares of the patients, 3.1."""

@@ -14,8 +14,8 @@ from highdicom.volume import VolumeGeometry
 from numpy.typing import NDArray
 
 from plugin.errors import InputError
-from plugin.frames import Frame, Plane, Series, Technique
-from plugin.grid import geometry, positions_mm, same_slicing, slice_order
+from plugin.reading.frames import Frame, Plane, Series, Technique
+from plugin.reading.grid import geometry, positions_mm, same_slicing, slice_order
 
 Clock = Callable[[Frame], float | None]
 Labels = NDArray[np.int64]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from model.evaluate import CaseScore, Distribution, Origin, Scores, SliceScore, Summary
 from model.figures import FEW, metric_distributions
-from plugin.page import Cell, Chart, Column, Fact, Picture, Section, Table
+from plugin.reports.page import Cell, Chart, Column, Fact, Picture, Section, Table
 
 METRICS = (
     ("Dice", "dice", 3),

@@ -16,7 +16,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from plugin.elements import whole
+from plugin.reading.elements import whole
 
 READ_ERRORS = (
     InvalidDicomError,

@@ -7,7 +7,7 @@ from highdicom.volume import VolumeGeometry
 from numpy.typing import NDArray
 
 from plugin.errors import InputError
-from plugin.frames import Plane
+from plugin.reading.frames import Plane
 
 TOLERANCE_MM = 0.1
 """How far a slice may lie off the regular grid: what rounding in headers explains."""

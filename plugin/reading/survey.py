@@ -8,14 +8,14 @@ import numpy as np
 from highdicom.volume import VolumeGeometry
 from pydicom.uid import UID
 
-from plugin.acquisitions import acquired_s, same_grid, same_technique
-from plugin.frames import Frame
-from plugin.grid import same_slicing
-from plugin.headers import Scan
-from plugin.pairing import Proposal
-from plugin.phases import SeriesPart, Split, TimePoint, series_parts, split
+from plugin.reading.acquisitions import acquired_s, same_grid, same_technique
+from plugin.reading.frames import Frame
+from plugin.reading.grid import same_slicing
+from plugin.reading.headers import Scan
+from plugin.reading.pairing import Proposal
+from plugin.reading.phases import SeriesPart, Split, TimePoint, series_parts, split
+from plugin.reading.suitable import plane_name, unsuitable
 from plugin.rules import DceRules
-from plugin.suitable import plane_name, unsuitable
 
 MAX_ROWS = 20
 

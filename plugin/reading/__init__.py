@@ -1,0 +1,1 @@
+"""DICOM files into frames, phases, acquisitions: what ``plugin.dce`` chooses from."""

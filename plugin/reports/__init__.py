@@ -1,0 +1,1 @@
+"""The parts of the HTML reports that ``plugin.report`` writes."""
