@@ -32,6 +32,8 @@ SHELL_SHARE = 0.2
 SHELL_KEEPS = 0.85
 """A leak is thin; a shell body below this share of the other has lost dark fat too."""
 SWEEP_STEPS = 10
+SWEEP_FROM_FLOORS = 3.0
+"""Smoothed noise hardly exceeds this many floors."""
 OPENING_MM = 3.0
 EDGE_MM = 3.0
 CENTRAL_COLUMNS = 0.7
@@ -108,7 +110,8 @@ def rough_bodies(scan: Scan, air: Air) -> dict[str, Body]:
     shell = _body(high & _above_leak(signal, scan), logs, scan)
     if shell.mask.sum() < SHELL_KEEPS * log.mask.sum():
         shell = log
-    return {"log": log, "shell": shell, "sweep": _sweep(logs, scan, high)}
+    steps = _steps(logs, high, air)
+    return {"log": log, "shell": shell, "sweep": _sweep(logs, scan, steps)}
 
 
 def otsu(values: Field) -> float:
@@ -140,14 +143,18 @@ def _above_leak(signal: Field, scan: Scan) -> Mask:
     return signal > np.float32(SHELL_SHARE) * ndimage.maximum_filter(signal, size)
 
 
-def _sweep(logs: Field, scan: Scan, high: Mask) -> Body:
-    """Return the body with the steepest front among evenly spaced thresholds."""
-    low, top = np.percentile(logs, 1), np.median(logs[high])
-    steps = np.linspace(low, top, SWEEP_STEPS + 2)[1:-1]
+def _steps(logs: Field, high: Mask, air: Air) -> Field:
+    """Return the thresholds to sweep, from above noise to the middle of the tissue."""
+    low, top = np.log(SWEEP_FROM_FLOORS * air.floor), np.median(logs[high])
+    steps: Field = np.linspace(low, top, SWEEP_STEPS + 1)[:-1].astype(np.float32)
+    return steps
+
+
+def _sweep(logs: Field, scan: Scan, steps: Field) -> Body:
+    """Return the body with the steepest front, chosen on a copy of half the size."""
     half = Scan(logs[:, ::2, ::2], 2 * scan.mm_per_px, scan.slice_mm)
-    tried = [_body(half.voxels > step, half.voxels, half) for step in steps]
-    best = int(np.argmax([body.edge for body in tried]))
-    return _body(logs > np.float32(steps[best]), logs, scan)
+    edges = [_body(half.voxels > step, half.voxels, half).edge for step in steps]
+    return _body(logs > steps[int(np.argmax(edges))], logs, scan)
 
 
 def _body(high: Mask, logs: Field, scan: Scan) -> Body:

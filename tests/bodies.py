@@ -28,8 +28,8 @@ class Prone:
     """Between the axes of the breasts."""
     grid_px: int = 128
     image_mm: float = 332.8
-    slices: int = 48
-    slice_mm: float = 3.5
+    slices: int = 32
+    slice_mm: float = 5.2
     top_px: int = 0
     """Padding before the image, and the same behind it."""
 
