@@ -2,7 +2,8 @@
 
 ``draw_patient`` and ``draw_site`` draw parameters from seeded distributions wide
 enough that nearest point and breast size spread as in the paper; ``make_case``
-renders one patient in one scanner. What a mask covers is told in ``model.anatomy``.
+renders one patient in one scanner. What a mask covers is told in
+``model.synthetic.anatomy``.
 """
 
 import json
@@ -12,14 +13,14 @@ import numpy as np
 from highdicom import Volume
 from numpy.typing import NDArray
 
-from model.acquisition import Examination, acquire, draw_shading
-from model.anatomy import build_anatomy
-from model.appearance import draw_contrast
-from model.lattice import Lattice, centred_axis
-from model.organs import build_contents, build_thorax
-from model.phantom_patient import Patient, Side, draw_patient
-from model.phantom_site import Site, draw_site
-from model.tissues import Body, Labels, Mask, Tissue, draw_grain, paint
+from model.synthetic.acquisition import Examination, acquire, draw_shading
+from model.synthetic.anatomy import build_anatomy
+from model.synthetic.appearance import draw_contrast
+from model.synthetic.lattice import Lattice, centred_axis
+from model.synthetic.organs import build_contents, build_thorax
+from model.synthetic.patient import Patient, Side, draw_patient
+from model.synthetic.site import Site, draw_site
+from model.synthetic.tissues import Body, Labels, Mask, Tissue, draw_grain, paint
 
 __all__ = [
     "Patient",

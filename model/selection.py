@@ -3,8 +3,9 @@
 A strategy returns the full order of the pool, so the first 10 % is a prefix of the
 first 20 % and no annotation is wasted. Every patient is picked once before any patient
 is picked twice: the first ``n`` picks are ``n`` different patients as long as there are
-that many (paper, 3.1: training data are counted in patients). Within that, geometry
-strategies cover the distribution of their features by greedy k-medoids.
+that many, because training data are counted in patients. Within that, geometry
+strategies cover the distribution of their features by greedy k-medoids (paper, 2.2.1:
+a representative sample from each cluster).
 
 Features are used in mm, which no choice of grid changes. A new strategy is one function
 and one line in ``STRATEGIES``.

@@ -12,8 +12,8 @@ from highdicom import Volume
 from pydicom.dataset import Dataset
 
 from model.phantom import PhantomCase
-from plugin.phantom_distractors import write_localiser, write_t2
-from plugin.phantom_headers import (
+from plugin.synthetic.distractors import write_localiser, write_t2
+from plugin.synthetic.headers import (
     PHASE_LENGTH_S,
     Make,
     SeriesPlan,
@@ -24,7 +24,7 @@ from plugin.phantom_headers import (
     save_slice,
     window,
 )
-from plugin.phantom_multiframe import write_multiframe
+from plugin.synthetic.multiframe import write_multiframe
 
 
 class VendorStyle(StrEnum):

@@ -13,7 +13,7 @@ from model.phantom import (
     draw_site,
     image_lattice,
 )
-from model.tissues import Labels, Mask, paint
+from model.synthetic.tissues import Labels, Mask, paint
 
 SLICES, MATRIX_PX = 12, 64
 

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from phantoms import clean, painted, patient_for, site_for
 
-from model.anatomy import build_anatomy, chest_front_mm
-from model.organs import lesion_centre
 from model.phantom import Patient, Side, build_body, image_lattice
-from model.phantom_patient import (
+from model.synthetic.anatomy import build_anatomy, chest_front_mm
+from model.synthetic.organs import lesion_centre
+from model.synthetic.patient import (
     Arms,
     Implant,
     ImplantPlane,
     Kinetics,
     Lesion,
 )
-from model.tissues import Tissue
+from model.synthetic.tissues import Tissue
 
 SEEDS = range(6)
 INSIDE_CHEST = (Tissue.LUNG, Tissue.BLOOD, Tissue.LIVER, Tissue.MYOCARDIUM)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from phantoms import clean, patient_for, site_for
 
-from model.appearance import ARTERIAL, POST_PHASES, draw_contrast
 from model.phantom import Side, Site, make_case
-from model.phantom_patient import Kinetics, Lesion
-from model.phantom_site import FatSuppression, PhaseEncoding
-from model.tissues import TISSUES, Tissue
+from model.synthetic.appearance import ARTERIAL, POST_PHASES, draw_contrast
+from model.synthetic.patient import Kinetics, Lesion
+from model.synthetic.site import FatSuppression, PhaseEncoding
+from model.synthetic.tissues import TISSUES, Tissue
 
 PLATEAU = Lesion(
     Side.LEFT, 0.5, 0.0, 0.0, 12.0, 0.0, rim=False, kinetics=Kinetics.PLATEAU

@@ -34,10 +34,12 @@ from plugin.segment import VERDICTS, BatchItem
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-SOURCES = sorted([*ROOT.glob("plugin/*.py"), *ROOT.glob("model/*.py")])
+SOURCES = sorted([*ROOT.glob("plugin/**/*.py"), *ROOT.glob("model/**/*.py")])
 COMMANDS = sorted(cli.commands)
 PATH = re.compile(r"\b(?:plugin|model|tests|docs)/[\w./-]+\.(?:py|md|html|css)\b")
-MODULE = re.compile(r"\b(plugin|model)\.([a-z_]+)\b")
+MODULE = re.compile(
+    r"\b(plugin|model)\.(?:synthetic\.|reading\.|reports\.|commands\.)?([a-z_]+)\b"
+)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.lattice import Lattice, centred_axis, draw_noise, gradient_norm, upsample
+from model.synthetic.lattice import (
+    Lattice,
+    centred_axis,
+    draw_noise,
+    gradient_norm,
+    upsample,
+)
 
 
 def lattice(shape: tuple[int, int, int], mm: tuple[float, float, float]) -> Lattice:

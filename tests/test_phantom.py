@@ -7,7 +7,6 @@ import pytest
 from highdicom.volume import VolumeGeometry
 from phantoms import clean, coarsened, painted, patient_for, site_for
 
-from model.anatomy import build_anatomy
 from model.bag import measure
 from model.phantom import (
     Patient,
@@ -20,10 +19,11 @@ from model.phantom import (
     image_lattice,
     make_case,
 )
-from model.phantom_patient import Arms, Implant, ImplantPlane, Kinetics, Lesion
-from model.phantom_site import FatSuppression, PhaseEncoding
 from model.preprocess import place
-from model.tissues import Tissue, breast_regions
+from model.synthetic.anatomy import build_anatomy
+from model.synthetic.patient import Arms, Implant, ImplantPlane, Kinetics, Lesion
+from model.synthetic.site import FatSuppression, PhaseEncoding
+from model.synthetic.tissues import Tissue, breast_regions
 
 GRID_PX = 256
 NEAR_SHARE_OF_GRID = 0.1

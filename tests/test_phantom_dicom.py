@@ -12,7 +12,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
 
 from model.phantom import PhantomCase, make_case
-from model.phantom_site import FatSuppression, PhaseEncoding
+from model.synthetic.site import FatSuppression, PhaseEncoding
 from plugin.dce import DceRules, choose
 from plugin.phantom_dicom import VendorStyle, write_session
 from plugin.volumes import load_pair

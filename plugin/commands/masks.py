@@ -49,10 +49,12 @@ def evaluate(
 @click.command()
 @archive_option
 @option("--session", required=True, help="The session whose draft was looked at.")
-@click.option("--accept/--reject", required=True, default=None, help="The decision.")
+@click.option("--accept/--reject", default=None, help="The decision; give one.")
 @option("--role", required=True, help="The reviewer's role, such as radiologist.")
-def review(archive: str, session: str, *, accept: bool, role: str) -> None:
+def review(archive: str, session: str, *, accept: bool | None, role: str) -> None:
     """Accept or reject a session's draft mask; only then may a network learn it."""
+    if accept is None:
+        raise click.UsageError("give --accept or --reject")
     record = review_draft(
         open_archive(archive), session, accept=accept, role=role, now=datetime.now(UTC)
     )

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 from scipy.special import ndtri
 
-from model.appearance import Contrast, Table
-from model.lattice import Field, Lattice, Noise, draw_noise, upsample
-from model.phantom_site import Site
-from model.tissues import TISSUES, Body, Labels, Tissue, slabs
+from model.synthetic.appearance import Contrast, Table
+from model.synthetic.lattice import Field, Lattice, Noise, draw_noise, upsample
+from model.synthetic.site import Site
+from model.synthetic.tissues import TISSUES, Body, Labels, Tissue, slabs
 
 HALO_MM = 9.0
 FLARE_MM = 12.0

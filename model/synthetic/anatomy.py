@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.lattice import Field, Lattice, draw_noise, gradient_norm
-from model.phantom_patient import Arms, Breast, Chest, Patient, Side
+from model.synthetic.lattice import Field, Lattice, draw_noise, gradient_norm
+from model.synthetic.patient import Arms, Breast, Chest, Patient, Side
 
 FAR_MM = 1e3
 MERGE_MM = 24.0

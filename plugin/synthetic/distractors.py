@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from highdicom import Volume
 
-from plugin.phantom_headers import (
+from plugin.synthetic.headers import (
     START_S,
     SeriesPlan,
     Visit,

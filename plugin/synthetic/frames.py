@@ -7,8 +7,8 @@ import numpy as np
 from highdicom import Volume
 from pydicom.dataset import Dataset
 
-from model.phantom_site import FatSuppression, PhaseEncoding
-from plugin.phantom_headers import (
+from model.synthetic.site import FatSuppression, PhaseEncoding
+from plugin.synthetic.headers import (
     PHASE_LENGTH_S,
     Visit,
     clock,

@@ -1,7 +1,8 @@
 """The drawn patient: every number of a synthetic anatomy, and their distribution.
 
-Lengths follow the frame of ``model.anatomy``: origin on the skin over the sternum at
-the height of the breasts; x towards the left, y posterior, z towards the head.
+Lengths follow the frame of ``model.synthetic.anatomy``: origin on the skin over the
+sternum at the height of the breasts; x towards the left, y posterior, z towards the
+head.
 """
 
 from collections.abc import Sequence

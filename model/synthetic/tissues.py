@@ -7,10 +7,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from model.anatomy import Anatomy
-from model.lattice import Field, Lattice, Noise, draw_noise, upsample
-from model.organs import Contents, Thorax
-from model.phantom_patient import Implant, ImplantPlane, Lesion, Patient, Side
+from model.synthetic.anatomy import Anatomy
+from model.synthetic.lattice import Field, Lattice, Noise, draw_noise, upsample
+from model.synthetic.organs import Contents, Thorax
+from model.synthetic.patient import Implant, ImplantPlane, Lesion, Patient, Side
 
 SLAB_VOXELS = 800_000
 """About what stays in a processor's cache; also bounds the memory."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from model.phantom_patient import one_of
+from model.synthetic.patient import one_of
 
 SLAB_MM = (168.0, 218.0)
 """Cranio-caudal extent of a bilateral axial protocol."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.phantom_patient import Kinetics, Patient
-from model.phantom_site import FatSuppression, Protocol
-from model.tissues import TISSUES, Tissue
+from model.synthetic.patient import Kinetics, Patient
+from model.synthetic.site import FatSuppression, Protocol
+from model.synthetic.tissues import TISSUES, Tissue
 
 POST_PHASES = 5
 Table = NDArray[np.float32]

@@ -1,7 +1,7 @@
 """What lies behind the chest wall, and inside the breast: fields on the coarse lattice.
 
 Surfaces are negative inside, about 1 per millimetre; the frame is that of
-``model.anatomy``.
+``model.synthetic.anatomy``.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.anatomy import FAR_MM, Anatomy, Point, chest_front_mm
-from model.lattice import Field, draw_noise
-from model.phantom_patient import Breast, Implant, Lesion, Patient, Side
+from model.synthetic.anatomy import FAR_MM, Anatomy, Point, chest_front_mm
+from model.synthetic.lattice import Field, draw_noise
+from model.synthetic.patient import Breast, Implant, Lesion, Patient, Side
 
 RIB_PERIOD_MM = 27.0
 CYST_MM = (2.5, 7.0)

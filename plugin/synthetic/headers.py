@@ -22,7 +22,7 @@ from pydicom.uid import (
 from pydicom.valuerep import format_number_as_ds
 
 from model.phantom import PhantomCase
-from model.phantom_site import FatSuppression
+from model.synthetic.site import FatSuppression
 
 EPOCH = date(2008, 1, 7)
 START_S = 9 * 3600

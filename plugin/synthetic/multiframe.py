@@ -11,7 +11,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage
 
-from plugin.phantom_frames import (
+from plugin.synthetic.frames import (
     FRAME_TYPE,
     NUCLEUS,
     code,
@@ -20,7 +20,7 @@ from plugin.phantom_frames import (
     shared,
     suppression,
 )
-from plugin.phantom_headers import (
+from plugin.synthetic.headers import (
     PHASE_LENGTH_S,
     SeriesPlan,
     Visit,

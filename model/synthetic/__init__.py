@@ -1,0 +1,1 @@
+"""What a phantom is made of: patient, site, anatomy, signal; see ``model.phantom``."""

@@ -1,0 +1,1 @@
+"""The parts of a synthetic examination that ``plugin.phantom_dicom`` writes."""
