@@ -76,6 +76,8 @@ class Body:
     mask: Mask
     front: Field
     """First body row, (slices, columns), NaN where there is none."""
+    back: Field
+    """The same counted from the image's posterior edge."""
     nearest_row: float
     """First row of the body, the image's last when there is none."""
     edge: float
@@ -159,10 +161,15 @@ def _sweep(logs: Field, scan: Scan, steps: Field) -> Body:
 
 def _body(high: Mask, logs: Field, scan: Scan) -> Body:
     """Return the largest connected body with its interior filled and its front."""
-    mask = _filled(_largest(_opened(high, scan)))
+    largest = _largest(_opened(high, scan))
+    mask = _filled(largest)
     front = front_rows(mask)
     return Body(
-        mask, front, _nearest_row(front, mask.shape[1]), _edge(front, logs, scan)
+        mask=mask,
+        front=front,
+        back=front_rows(largest[:, ::-1]),
+        nearest_row=_nearest_row(front, mask.shape[1]),
+        edge=_edge(front, logs, scan),
     )
 
 

@@ -25,8 +25,10 @@ MIN_LOBE_MM, LONE_LOBE_MM = 12.0, 25.0
 """How far breasts stand out at least; more is asked where only one does."""
 SHALLOW_MM = 20.0
 LOBES_APART_MM = (80.0, 260.0)
-REVERSED_TIMES = 2.0
-"""A body seen from behind must not look this much more like breasts."""
+REVERSED_TIMES, CUT_REVERSED_TIMES = 2.0, 0.5
+"""Seen from behind, no body may have a valley that many times as deep; the second holds
+where the front is cut off broadly, as a back lying on the image's edge is."""
+BROAD_CUT_SHARE = 0.3
 EDGE_ROWS = 2
 """A body that begins before this row is cut off by the image's anterior edge."""
 FRONT_CUT_SHARE = 0.01
@@ -40,6 +42,7 @@ DOUBT = {
     "one-sided": 0.7,
     "shallow": 0.7,
     "lobes-apart": 0.7,
+    "valley-behind": 0.7,
     "front-cut": 0.7,
     "fronts-disagree": 0.7,
     "fronts-far-apart": 0.6,
@@ -91,13 +94,15 @@ def measure_signals(
     """Return the signals of the chosen body and its chest's landmarks."""
     mm, middle = scan.mm_per_px, int(chest.midline_px)
     line = chest.line
+    depth_px, few = body.mask.shape[1], max(1, round(FRONT_SHARE * len(body.back)))
+    behind = profile(body.back, min_slices=few, depth_px=depth_px)
     right, left = int(np.argmin(line[:middle])), int(np.argmin(line[middle:])) + middle
     return Signals(
         length_mm=len(body.front) * scan.slice_mm,
         width_mm=2 * chest.half_width_px * mm,
         valley_mm=_central_valley(line) * mm,
         lobe_mm=float(line[middle] - line.min()) * mm,
-        reversed_valley_mm=_central_valley(_line_from_behind(body)) * mm,
+        reversed_valley_mm=_central_valley(behind) * mm,
         apart_mm=(left - right) * mm,
         front_cut=float((line < EDGE_ROWS).mean()),
         contrast=air.contrast,
@@ -131,10 +136,13 @@ def _refuse_other_shapes(signals: Signals) -> None:
             f"a chest of at least {MIN_WIDTH_MM:.0f} mm with both breasts",
         )
     valley_mm, lobe_mm = signals.valley_mm, signals.lobe_mm
-    if signals.reversed_valley_mm > max(REVERSED_TIMES * valley_mm, MIN_LOBE_MM):
+    broad = signals.front_cut > BROAD_CUT_SHARE
+    times = CUT_REVERSED_TIMES if broad else REVERSED_TIMES
+    before_mm = max(valley_mm, lobe_mm)
+    if signals.reversed_valley_mm > max(times * before_mm, MIN_LOBE_MM):
         raise refusal(
             f"a valley of {signals.reversed_valley_mm:.0f} mm behind and "
-            f"{valley_mm:.0f} mm in front",
+            f"{before_mm:.0f} mm in front",
             "breasts towards the anterior edge",
         )
     if valley_mm < MIN_LOBE_MM and lobe_mm < LONE_LOBE_MM:
@@ -155,6 +163,8 @@ def _doubts(signals: Signals) -> dict[str, bool]:
         "one-sided": one_sided,
         "shallow": not one_sided and signals.valley_mm < SHALLOW_MM,
         "lobes-apart": not (one_sided or nearest <= signals.apart_mm <= farthest),
+        "valley-behind": signals.reversed_valley_mm
+        > max(signals.valley_mm, signals.lobe_mm),
         "front-cut": signals.front_cut > FRONT_CUT_SHARE,
         "fronts-disagree": signals.spread_mm > SPREAD_MM,
         "fronts-far-apart": signals.spread_mm > WIDE_SPREAD_MM,
@@ -165,11 +175,3 @@ def _central_valley(line: Field) -> float:
     """Return the deepest valley in the central third of the columns, in rows."""
     third = len(line) // 3
     return float(valley_depths(line)[third : len(line) - third].max())
-
-
-def _line_from_behind(body: Body) -> Field:
-    """Return the front line that the body shows when turned over."""
-    seen = body.mask.any(axis=1)
-    rows = np.where(seen, body.mask[:, ::-1].argmax(axis=1), np.nan)
-    few = max(1, round(FRONT_SHARE * len(rows)))
-    return profile(rows.astype(np.float32), min_slices=few, depth_px=body.mask.shape[1])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim import RAdam
@@ -47,6 +48,9 @@ class TrainConfig:
     stop_patience: int = 10
     folds: int = 5
     seed: int = 0
+    mirror: bool = False
+    """Beyond the paper: half of the training slices, drawn anew every epoch, are
+    mirrored left to right together with their masks."""
     deterministic: bool = False
 
 
@@ -220,8 +224,10 @@ def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
     run.network.train()
     config, losses = run.config, []
     steps = -(-len(order) // config.batch)
+    chance = torch.rand(len(order)) < 0.5
+    mirrored = chance.numpy() & config.mirror
     bar = tqdm(
-        _batches(order, config.batch, bench),
+        _batches(order, config.batch, bench, mirrored),
         total=steps,
         desc=f"epoch {len(run.history) + 1}/{config.epochs}",
         leave=False,
@@ -246,7 +252,7 @@ def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float
     for case_id in case_ids:
         slices = bench.store.info(case_id).slices
         order = [(case_id, index) for index in range(slices)]
-        for batch, masks in _batches(order, 8, bench):
+        for batch, masks in _batches(order, 8, bench, np.zeros(slices, bool)):
             with bench.engine.autocast():
                 probability = network(batch).float().sigmoid()
             overlap = overlap + (probability * masks).sum().double().cpu()
@@ -255,15 +261,16 @@ def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float
 
 
 def _batches(
-    order: Sequence[SliceIndex], size: int, bench: Bench
+    order: Sequence[SliceIndex], size: int, bench: Bench, mirrored: NDArray[np.bool_]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield slices (N, 2, H, W) and masks (N, 1, H, W) on the engine's device."""
     stacks = {case_id: bench.store.stack(case_id) for case_id, _ in order}
     masks = {case_id: bench.store.mask(case_id) for case_id, _ in order}
     for start in range(0, len(order), size):
-        part = order[start : start + size]
+        part, flip = order[start : start + size], mirrored[start : start + size]
         voxels = network_input(np.stack([stacks[c][s] for c, s in part]))
         target = np.stack([masks[c][s] for c, s in part])[:, None]
+        voxels[flip], target[flip] = voxels[flip][..., ::-1], target[flip][..., ::-1]
         slices = torch.from_numpy(voxels).to(bench.engine.device)
         yield (
             slices.to(memory_format=torch.channels_last),

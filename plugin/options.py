@@ -80,6 +80,7 @@ _TRAINING = (
         default="plateau",
         help="How the learning rate falls.",
     ),
+    option("--mirror", is_flag=True, help="Mirror half of the training slices."),
     option("--deterministic", is_flag=True, help="Same bits on every run."),
     option(
         "--carbon-budget-g",

@@ -300,7 +300,10 @@ SOUND = Signals(
         ({"valley_mm": 15}, ("shallow",)),
         ({"valley_mm": 5}, ("one-sided",)),
         ({"apart_mm": 300}, ("lobes-apart",)),
+        ({"reversed_valley_mm": 95}, ("valley-behind",)),
         ({"front_cut": 0.05}, ("front-cut",)),
+        ({"front_cut": 0.5, "reversed_valley_mm": 30}, ("front-cut",)),
+        ({"valley_mm": 5, "reversed_valley_mm": 4}, ("one-sided",)),
         ({"spread_mm": 15}, ("fronts-disagree",)),
         ({"spread_mm": 40}, ("fronts-disagree", "fronts-far-apart")),
     ],
@@ -319,7 +322,8 @@ def test_each_doubt_is_named_and_lowers_confidence(
     [
         ({"width_mm": 200}, "a body 200 mm wide"),
         ({"valley_mm": 5, "lobe_mm": 20}, "stands out 20 mm"),
-        ({"valley_mm": 20, "reversed_valley_mm": 60}, "60 mm behind and 20 mm"),
+        ({"lobe_mm": 80, "reversed_valley_mm": 170}, "170 mm behind and 80 mm"),
+        ({"front_cut": 0.5, "reversed_valley_mm": 60}, "60 mm behind and 90 mm"),
     ],
 )
 def test_other_shapes_are_refused_by_their_signals(

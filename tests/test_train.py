@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from cases import filled_store
@@ -19,6 +20,7 @@ from model.train import (
     Budget,
     FitResult,
     TrainConfig,
+    _batches,
     fit,
     footprint_before,
     validate,
@@ -171,3 +173,23 @@ def test_history_is_written_as_it_grows(store: CaseStore, tmp_path: Path) -> Non
     rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {row["emitted_g"] for row in rows} == {"unknown"}
+
+
+def test_mirroring_turns_image_and_mask_together(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    made = bench(store, tmp_path)
+    order = [("a", 0), ("a", 0)]
+    ((slices, masks),) = _batches(order, 2, made, np.array([False, True]))
+    assert torch.equal(slices[1], slices[0].flip(-1))
+    assert torch.equal(masks[1], masks[0].flip(-1))
+    assert not torch.equal(masks[1], masks[0])
+
+
+def test_mirroring_is_off_unless_asked_for(store: CaseStore, tmp_path: Path) -> None:
+    plain, _ = trained(store, tmp_path / "plain", replace(CONFIG, epochs=1))
+    turned, _ = trained(
+        store, tmp_path / "turned", replace(CONFIG, epochs=1, mirror=True)
+    )
+    assert plain.history[0].train_loss != turned.history[0].train_loss
+    assert not TrainConfig().mirror

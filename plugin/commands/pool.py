@@ -22,7 +22,12 @@ from plugin.rank import RankOptions, rank_archive
 
 @click.command()
 @option("--output", type=FOLDER, default=Path("brs-demo"), help="Folder for it all.")
-@option("--cases", default=12, help="Synthetic patients.")
+@option(
+    "--cases",
+    type=click.IntRange(6),
+    default=12,
+    help="Synthetic patients, at least 6.",
+)
 @seed_option
 def demo(output: Path, cases: int, seed: int) -> None:
     """Run the whole loop on a synthetic cohort: no data, no network needed."""

@@ -63,6 +63,7 @@ def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
         schedule=settings["schedule"],
         folds=settings["folds"],
         seed=settings["seed"],
+        mirror=settings["mirror"],
         deterministic=settings["deterministic"],
     )
     return TrainOptions(
