@@ -45,7 +45,7 @@ from model.overlays import overlay_maps
 
 if TYPE_CHECKING:  # importing torch takes seconds, and a plot needs none of it
     from model.evaluate import CaseScore, SliceScore
-    from model.train import EpochRecord
+    from model.progress import EpochRecord
 
 __all__ = [
     "bag_histograms",

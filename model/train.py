@@ -1,12 +1,6 @@
-"""One fold: fit, resume, stop early, stay in budget.
+"""One fold: fit, resume, stop early, stay in budget."""
 
-Defaults are the paper's Table 1 (Dice loss, RAdam 1e-3, ReduceLROnPlateau, batch 8,
-shuffling only in training) with what the authors' public code adds (weight decay
-3e-5, factor 0.1, patience 2, at most 100 epochs, early stopping after 10).
-"""
-
-import csv
-import io
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,37 +23,18 @@ from model.engine import Engine
 from model.errors import TrainingError
 from model.metrics import dice_loss
 from model.preprocess import network_input
+from model.progress import (
+    Budget,
+    EpochRecord,
+    TrainConfig,
+    best,
+    finished,
+    history_csv,
+    over_budget,
+)
 from model.resume import read_progress, read_state, write_state
 
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """Everything that decides the weights, besides the cases and the engine."""
-
-    grid_px: int = 256
-    epochs: int = 100
-    batch: int = 8
-    learning_rate: float = 1e-3
-    weight_decay: float = 3e-5
-    schedule: str = "plateau"
-    """``plateau`` (the paper's) or ``cosine`` (decays to zero over ``epochs``)."""
-    plateau_factor: float = 0.1
-    plateau_patience: int = 2
-    stop_patience: int = 10
-    folds: int = 5
-    seed: int = 0
-    mirror: bool = False
-    """Beyond the paper: half of the training slices, drawn anew every epoch, are
-    mirrored left to right together with their masks."""
-    deterministic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Limits that stop a fold at its best checkpoint so far; None = no limit."""
-
-    carbon_g: float | None = None
-    minutes: float | None = None
+logger = logging.getLogger(__name__)
 
 
 def _unmeasured() -> Footprint | None:
@@ -79,18 +54,6 @@ class Bench:
     engine: Engine
     budget: Budget = field(default_factory=Budget)
     footprint: Callable[[], Footprint | None] = _unmeasured
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRecord:
-    """One row of ``history.csv``; losses are Dice losses, 0 to 1."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    learning_rate: float
-    duration_s: float
-    emitted_g: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +91,22 @@ def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> Fi
     torch.use_deterministic_algorithms(config.deterministic)
     run = _prepare(network, config, bench)
     started = time.monotonic()
-    stopped_by = _finished(run.history, config)
+    stopped_by = finished(run.history, config)
     while not stopped_by:
         record = _one_epoch(run, fold, bench)
         _keep(run, record, bench)
-        stopped_by = _finished(run.history, config) or _over_budget(
+        logger.info(
+            "epoch %d of at most %d: validation loss %.3f, %.0f s",
+            record.epoch + 1,
+            config.epochs,
+            record.validation_loss,
+            record.duration_s,
+        )
+        stopped_by = finished(run.history, config) or over_budget(
             record, bench.budget, minutes=(time.monotonic() - started) / 60
         )
     network.load_state_dict(load_file(bench.folder / "best.safetensors"))
-    return FitResult(tuple(run.history), _best(run.history).epoch, stopped_by)
+    return FitResult(tuple(run.history), best(run.history).epoch, stopped_by)
 
 
 def footprint_before(folder: Path) -> Footprint | None:
@@ -288,7 +258,7 @@ def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
     """Record an epoch: best weights first, then the state that names them."""
     folder, footprint = bench.folder, bench.footprint()
     run.history.append(record)
-    if _best(run.history) is record:
+    if best(run.history) is record:
         weights = {k: v.contiguous() for k, v in run.network.state_dict().items()}
         write_atomically(folder / "best.safetensors", save(weights))
     progress = {
@@ -299,44 +269,4 @@ def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
         "footprint": asdict(footprint) if footprint else None,
     }
     write_state(folder / "state.safetensors", run.network, run.optimizer, progress)
-    write_atomically(folder / "history.csv", _history_csv(run.history))
-
-
-def _history_csv(history: Sequence[EpochRecord]) -> bytes:
-    text = io.StringIO()
-    rows = [asdict(record) for record in history]
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        row | {"emitted_g": "unknown" if row["emitted_g"] is None else row["emitted_g"]}
-        for row in rows
-    )
-    return text.getvalue().encode()
-
-
-def _best(history: Sequence[EpochRecord]) -> EpochRecord:
-    return min(history, key=lambda record: record.validation_loss)
-
-
-def _finished(history: Sequence[EpochRecord], config: TrainConfig) -> str:
-    """Say why a fold needs no further epoch, empty when it needs one."""
-    if len(history) >= config.epochs:
-        return "epochs"
-    if history and len(history) - 1 - _best(history).epoch >= config.stop_patience:
-        return "patience"
-    return ""
-
-
-def _over_budget(record: EpochRecord, budget: Budget, *, minutes: float) -> str:
-    if budget.minutes is not None and minutes >= budget.minutes:
-        return "minutes"
-    if budget.carbon_g is None:
-        return ""
-    if record.emitted_g is None:
-        raise TrainingError(
-            "carbon budget",
-            found="no device whose energy can be measured",
-            needed="a GPU with NVML or a CPU with readable RAPL",
-            mend="limit the training by minutes instead",
-        )
-    return "carbon" if record.emitted_g >= budget.carbon_g else ""
+    write_atomically(folder / "history.csv", history_csv(run.history))

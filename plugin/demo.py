@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from tqdm import tqdm
 
 from model.checkpoint import read_checkpoint
 from model.engine import Engine, choose_engine
 from model.phantom import PhantomCase, draw_patient, draw_site, make_case
+from model.progress import TrainConfig
 from model.synthetic.site import FatSuppression, Site
-from model.train import TrainConfig
 from plugin.dce import DceRules
 from plugin.evaluate import EvaluateOptions, evaluate_archive
 from plugin.exchange import HUMAN_FILE, store_human_mask
@@ -70,8 +71,10 @@ class Cohort:
 
 def run_demo(output: Path, options: DemoOptions) -> dict[str, Any]:
     """Run every step into ``output`` and write ``report.html``; return the headline."""
+    _step(1, f"imaging {options.cases} synthetic patients")
     cohort = make_cohort(output, options)
     archive, work, engine = cohort.archive, output / "work", choose_engine()
+    _step(2, "ranking them for annotation, without any network")
     ranked = rank_archive(
         archive,
         output / "ranking",
@@ -80,13 +83,18 @@ def run_demo(output: Path, options: DemoOptions) -> dict[str, Any]:
     )
     annotated = [p.case_id for p in ranked.ranking.picks[: options.annotated]]
     annotate(cohort, annotated)
+    _step(
+        3, f"training on the first {len(annotated)} with their known masks ({engine})"
+    )
     trained = train_archive(
         archive, output / "training", work, _training(options, engine)
     )
+    _step(4, "segmenting the others")
     segmenter = Segmenter(read_checkpoint(trained.checkpoint), engine)
     segmented = segment_archive(
         archive, segmenter, output / "masks", skip_annotated=True
     )
+    _step(5, "measuring against the masks that no network saw")
     found = evaluate_archive(
         archive,
         cohort.truth,
@@ -145,6 +153,10 @@ def _report(output: Path, found: Findings) -> dict[str, Any]:
     )
     demo_report(path, shown)
     return result
+
+
+def _step(number: int, doing: str) -> None:
+    click.echo(f"{number}/5 {doing}", err=True)
 
 
 def make_cohort(output: Path, options: DemoOptions) -> Cohort:

@@ -25,6 +25,8 @@ def configure(*, verbosity: int) -> None:
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    # An epoch takes minutes: its line is progress, not detail.
+    logging.getLogger("model.train").setLevel(min(level, logging.INFO))
     _silence_values()
 
 

@@ -23,15 +23,8 @@ from model.evaluate import CaseScore, Origin, SliceScore, score_case, write_csv
 from model.inference import THRESHOLD, predict
 from model.network import BreastFcn, new_network
 from model.power import find_meters, gpu_uuids
-from model.train import (
-    Bench,
-    Budget,
-    FitResult,
-    TrainConfig,
-    as_footprint,
-    fit,
-    footprint_before,
-)
+from model.progress import Budget, TrainConfig
+from model.train import Bench, FitResult, as_footprint, fit, footprint_before
 from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.gather import Gathered, gather

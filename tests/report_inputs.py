@@ -11,9 +11,9 @@ from model.carbon import Footprint, footprint
 from model.evaluate import CaseScore, Origin, SliceScore, score_case, summarise
 from model.preprocess import Placement
 from model.preview import preview_png
+from model.progress import EpochRecord
 from model.ranking import Candidate, Ranking
 from model.selection import rank
-from model.train import EpochRecord
 from plugin.report import DemoFindings
 from plugin.reports.evaluation import Evaluated
 from plugin.reports.training import TrainedFold

@@ -15,16 +15,8 @@ from model.carbon import Footprint, footprint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import TrainingError
-from model.train import (
-    Bench,
-    Budget,
-    FitResult,
-    TrainConfig,
-    _batches,
-    fit,
-    footprint_before,
-    validate,
-)
+from model.progress import Budget, TrainConfig
+from model.train import Bench, FitResult, _batches, fit, footprint_before, validate
 
 FOLD = Fold(0, train=("a", "b"), validation=("c",))
 CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)

@@ -7,7 +7,7 @@ import click
 
 from model.checkpoint import read_checkpoint
 from model.engine import choose_engine
-from model.train import Budget, TrainConfig
+from model.progress import Budget, TrainConfig
 from plugin.archive import open_archive
 from plugin.commands.result import say
 from plugin.options import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.carbon import Footprint, add
 from model.figures import Samples, footprint_bars, learning_curve, power_over_time
-from model.train import EpochRecord
+from model.progress import EpochRecord
 from plugin.reports.page import Cell, Chart, Column, Fact, Section, Table
 
 UNKNOWN = "unknown"

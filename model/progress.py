@@ -1,0 +1,104 @@
+"""A fold's plan and its history: settings, epochs so far, and when it ends.
+
+Defaults are the paper's Table 1 (Dice loss, RAdam 1e-3, ReduceLROnPlateau, batch 8,
+shuffling only in training) with what the authors' public code adds (weight decay
+3e-5, factor 0.1, patience 2, at most 100 epochs, early stopping after 10).
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from model.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides the weights, besides the cases and the engine."""
+
+    grid_px: int = 256
+    epochs: int = 100
+    batch: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 3e-5
+    schedule: str = "plateau"
+    """``plateau`` (the paper's) or ``cosine`` (decays to zero over ``epochs``)."""
+    plateau_factor: float = 0.1
+    plateau_patience: int = 2
+    stop_patience: int = 10
+    folds: int = 5
+    seed: int = 0
+    mirror: bool = False
+    """Beyond the paper: half of the training slices, drawn anew every epoch, are
+    mirrored left to right together with their masks."""
+    deterministic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits that stop a fold at its best checkpoint so far; None = no limit."""
+
+    carbon_g: float | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One row of ``history.csv``; losses are Dice losses, 0 to 1."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    learning_rate: float
+    duration_s: float
+    emitted_g: float | None
+
+
+def history_csv(history: Sequence[EpochRecord]) -> bytes:
+    """Return ``history.csv``; what was not measured is ``unknown``."""
+    text = io.StringIO()
+    rows = [asdict(record) for record in history]
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        row | {"emitted_g": "unknown" if row["emitted_g"] is None else row["emitted_g"]}
+        for row in rows
+    )
+    return text.getvalue().encode()
+
+
+def best(history: Sequence[EpochRecord]) -> EpochRecord:
+    """Return the epoch of the lowest validation loss, the first of equals."""
+    return min(history, key=lambda record: record.validation_loss)
+
+
+def finished(history: Sequence[EpochRecord], config: TrainConfig) -> str:
+    """Say why a fold needs no further epoch, empty when it needs one."""
+    if len(history) >= config.epochs:
+        return "epochs"
+    if history and len(history) - 1 - best(history).epoch >= config.stop_patience:
+        return "patience"
+    return ""
+
+
+def over_budget(record: EpochRecord, budget: Budget, *, minutes: float) -> str:
+    """Say which budget ends the fold after this epoch, empty when none does.
+
+    Raises
+    ------
+    TrainingError
+        If a carbon budget is given where no energy can be measured.
+    """
+    if budget.minutes is not None and minutes >= budget.minutes:
+        return "minutes"
+    if budget.carbon_g is None:
+        return ""
+    if record.emitted_g is None:
+        raise TrainingError(
+            "carbon budget",
+            found="no device whose energy can be measured",
+            needed="a GPU with NVML or a CPU with readable RAPL",
+            mend="limit the training by minutes instead",
+        )
+    return "carbon" if record.emitted_g >= budget.carbon_g else ""
