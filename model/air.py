@@ -103,10 +103,21 @@ def measure_air(voxels: Field) -> Air:
     return Air(level, sigma, float(np.percentile(voxels, 99)) - level)
 
 
+def above_air(scan: Scan, air: Air) -> Field:
+    """Return the smoothed signal above the level of air."""
+    return smooth(scan) - np.float32(air.level)
+
+
+def logarithm(signal: Field, air: Air) -> Field:
+    """Return the logarithm of a signal above air, floored where it drowns in noise."""
+    logs: Field = np.log(np.maximum(signal, 0) + np.float32(air.floor))
+    return logs
+
+
 def rough_bodies(scan: Scan, air: Air) -> dict[str, Body]:
     """Return the ``log``, ``shell`` and ``sweep`` bodies of a volume."""
-    signal = smooth(scan) - np.float32(air.level)
-    logs = np.log(np.maximum(signal, 0) + np.float32(air.floor))
+    signal = above_air(scan, air)
+    logs = logarithm(signal, air)
     high = logs > otsu(logs)
     log = _body(high, logs, scan)
     shell = _body(high & _above_leak(signal, scan), logs, scan)

@@ -16,14 +16,16 @@ from scipy import ndimage
 from model.air import Body, Field, Mask, Scan, measure_air, rough_bodies
 from model.chest import Chest, find_chest, off_midline_mm, refusal, wall_rows
 from model.gates import (
-    EDGE_ROWS,
+    EDGE_PX,
+    Fronts,
     Signals,
     judge,
     measure_signals,
     require_signal,
-    spread,
+    spread_px,
 )
 from model.preprocess import Placement, resample
+from model.wrap import blank_wrap
 
 WORK_PX = 128
 """Long side of the reduced copy: 2.7 mm pixels find the same front as 1.3 mm ones."""
@@ -58,11 +60,12 @@ def find_region(pre: NDArray[np.float32], placement: Placement) -> BreastRegion:
     scan = reduced(pre, placement)
     air = measure_air(scan.voxels)
     require_signal(scan, air)
+    scan, folded_px = blank_wrap(scan, air)
     bodies = rough_bodies(scan, air)
-    body = preferred(bodies, scan.mm_per_px)
+    body = preferred(bodies, scan.mm_per_px, edge_px=folded_px + EDGE_PX)
     chest = find_chest(body, scan)
-    spread_mm = spread(bodies) * scan.mm_per_px
-    signals = measure_signals(body, chest, spread_mm, air, scan)
+    fronts = Fronts(air.contrast, spread_px(bodies), folded_px)
+    signals = measure_signals(body, chest, fronts, scan)
     confidence, flags = judge(signals)
     region = _breasts(body, chest, scan)
     mask = _on_stack(region, scan, placement, slices=len(pre))
@@ -96,14 +99,14 @@ def slice_group(mm_per_px: float, slice_mm: float) -> int:
     return max(1, round(mm_per_px / slice_mm))
 
 
-def preferred(bodies: Mapping[str, Body], mm_per_px: float) -> Body:
+def preferred(bodies: Mapping[str, Body], mm_per_px: float, *, edge_px: int) -> Body:
     """Return the shell body if its front agrees with the others, else the middle one.
 
     The shell's front is the truest, but it alone can lose dark fat. A body that begins
-    at the image's edge counts only if all do: breasts that are cut off look so to all,
-    ghosts of the chest do not.
+    before ``edge_px`` counts only if all do: breasts that are cut off by the image look
+    so to all, ghosts of the chest do not.
     """
-    inside = [body for body in bodies.values() if body.nearest_row >= EDGE_ROWS]
+    inside = [body for body in bodies.values() if body.nearest_row >= edge_px]
     likely = sorted(inside or bodies.values(), key=lambda body: body.nearest_row)
     middle, shell = likely[(len(likely) - 1) // 2], bodies["shell"]
     apart_mm = abs(shell.nearest_row - middle.nearest_row) * mm_per_px

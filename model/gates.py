@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.air import Air, Body, Field, Scan
-from model.chest import FRONT_SHARE, Chest, refusal
+from model.chest import FRONT_SHARE, Chest, refusal, wall_rows
 from model.front import profile, valley_depths
 
 MIN_LENGTH_MM, SHORT_MM = 10.0, 60.0
 """From foot to head: no volume below the first, no whole breast below the second."""
 MIN_CONTRAST, LOW_CONTRAST = 5.0, 10.0
 """Pure noise reaches 4; breasts under heavy noise still have 11."""
-MIN_WIDTH_MM, NARROW_MM = 220.0, 245.0
-"""Chests are 250-400 mm wide; heads, knees and half or sagittal images below 220."""
+MIN_WIDTH_MM, NARROW_MM = 205.0, 245.0
+"""Chests are 220-400 mm wide; heads, knees, half and sagittal images up to 200."""
 MIN_LOBE_MM, LONE_LOBE_MM = 12.0, 25.0
 """How far breasts stand out at least; more is asked where only one does."""
 SHALLOW_MM = 20.0
@@ -29,11 +29,19 @@ REVERSED_TIMES, CUT_REVERSED_TIMES = 2.0, 0.5
 """Seen from behind, no body may have a valley that many times as deep; the second holds
 where the front is cut off broadly, as a back lying on the image's edge is."""
 BROAD_CUT_SHARE = 0.3
-EDGE_ROWS = 2
+EDGE_PX = 2
 """A body that begins before this row is cut off by the image's anterior edge."""
 FRONT_CUT_SHARE = 0.01
 SPREAD_MM, WIDE_SPREAD_MM = 12.0, 25.0
 """Rough bodies differ by 5 mm on clean images, more with leaks, most with ghosts."""
+
+MIN_SOLID = 0.7
+"""Of the region behind its own front, between undercuts and torn, dark fat."""
+MIN_FLOOR_MM = 30.0
+"""Open cleavages have a floor 45 mm wide and more, the sternum's skin."""
+FLOOR_DEPTH_MM = 8.0
+FLOOR_HALF_WIDTH_MM = 50.0
+FLOOR_PERCENTILE = 90
 
 DOUBT = {
     "short": 0.6,
@@ -46,6 +54,9 @@ DOUBT = {
     "front-cut": 0.7,
     "fronts-disagree": 0.7,
     "fronts-far-apart": 0.6,
+    "cleavage-closed": 0.7,
+    "torn": 0.7,
+    "wrapped": 0.6,
 }
 """What each flag leaves of the confidence; below 0.5 a person must look."""
 
@@ -72,6 +83,12 @@ class Signals:
     """Bright tissue over air, in standard deviations of air."""
     spread_mm: float
     """Between the nearest points of the three rough bodies."""
+    floor_mm: float
+    """Width of the valley's floor where it is deepest."""
+    solid: float
+    """Share of the region behind its front that is body."""
+    folded_mm: float
+    """Depth of a back folded over the anterior edge, 0 without."""
 
 
 def require_signal(scan: Scan, air: Air) -> None:
@@ -88,12 +105,24 @@ def require_signal(scan: Scan, air: Air) -> None:
         )
 
 
-def measure_signals(
-    body: Body, chest: Chest, spread_mm: float, air: Air, scan: Scan
-) -> Signals:
+@dataclass(frozen=True, slots=True)
+class Fronts:
+    """What is known of the front before one rough body is chosen."""
+
+    contrast: float
+    spread_px: float
+    folded_px: int
+
+
+def spread_px(bodies: Mapping[str, Body]) -> float:
+    """Return the distance between the nearest points of the rough bodies."""
+    rows = [body.nearest_row for body in bodies.values()]
+    return max(rows) - min(rows)
+
+
+def measure_signals(body: Body, chest: Chest, fronts: Fronts, scan: Scan) -> Signals:
     """Return the signals of the chosen body and its chest's landmarks."""
-    mm, middle = scan.mm_per_px, int(chest.midline_px)
-    line = chest.line
+    mm, middle, line = scan.mm_per_px, int(chest.midline_px), chest.line
     depth_px, few = body.mask.shape[1], max(1, round(FRONT_SHARE * len(body.back)))
     behind = profile(body.back, min_slices=few, depth_px=depth_px)
     right, left = int(np.argmin(line[:middle])), int(np.argmin(line[middle:])) + middle
@@ -104,16 +133,13 @@ def measure_signals(
         lobe_mm=float(line[middle] - line.min()) * mm,
         reversed_valley_mm=_central_valley(behind) * mm,
         apart_mm=(left - right) * mm,
-        front_cut=float((line < EDGE_ROWS).mean()),
-        contrast=air.contrast,
-        spread_mm=spread_mm,
+        front_cut=float((line < fronts.folded_px + EDGE_PX).mean()),
+        contrast=fronts.contrast,
+        spread_mm=fronts.spread_px * mm,
+        floor_mm=_floor_px(body, chest, scan) * mm,
+        solid=_solid(body, chest, scan),
+        folded_mm=fronts.folded_px * mm,
     )
-
-
-def spread(bodies: Mapping[str, Body]) -> float:
-    """Return the distance in px between the nearest points of the rough bodies."""
-    rows = [body.nearest_row for body in bodies.values()]
-    return max(rows) - min(rows)
 
 
 def judge(signals: Signals) -> tuple[float, tuple[str, ...]]:
@@ -168,6 +194,9 @@ def _doubts(signals: Signals) -> dict[str, bool]:
         "front-cut": signals.front_cut > FRONT_CUT_SHARE,
         "fronts-disagree": signals.spread_mm > SPREAD_MM,
         "fronts-far-apart": signals.spread_mm > WIDE_SPREAD_MM,
+        "cleavage-closed": not one_sided and signals.floor_mm < MIN_FLOOR_MM,
+        "torn": signals.solid < MIN_SOLID,
+        "wrapped": signals.folded_mm > 0,
     }
 
 
@@ -175,3 +204,22 @@ def _central_valley(line: Field) -> float:
     """Return the deepest valley in the central third of the columns, in rows."""
     third = len(line) // 3
     return float(valley_depths(line)[third : len(line) - third].max())
+
+
+def _floor_px(body: Body, chest: Chest, scan: Scan) -> int:
+    """Return how many columns beside the mid-line are about as deep as the deepest."""
+    half = round(FLOOR_HALF_WIDTH_MM / scan.mm_per_px)
+    middle = int(chest.midline_px)
+    beside = slice(max(0, middle - half), middle + half)
+    front = np.where(np.isnan(body.front), body.mask.shape[1], body.front)[:, beside]
+    before = front - chest.sternum[:, None]
+    deepest = np.percentile(before, FLOOR_PERCENTILE, axis=0)
+    return int((deepest >= deepest.max() - FLOOR_DEPTH_MM / scan.mm_per_px).sum())
+
+
+def _solid(body: Body, chest: Chest, scan: Scan) -> float:
+    """Return the share of body between its front and the chest wall's arc."""
+    rows = np.arange(body.mask.shape[1])[None, :, None]
+    behind = rows >= np.nan_to_num(body.front, nan=np.inf)[:, None, :]
+    region = behind & (rows < wall_rows(chest, scan)[:, None, :])
+    return float((body.mask & region).sum() / max(region.sum(), 1))

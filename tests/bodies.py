@@ -28,8 +28,8 @@ class Prone:
     """Between the axes of the breasts."""
     grid_px: int = 128
     image_mm: float = 332.8
-    slices: int = 32
-    slice_mm: float = 5.2
+    slices: int = 24
+    slice_mm: float = 7.0
     top_px: int = 0
     """Padding before the image, and the same behind it."""
 

@@ -20,9 +20,9 @@ from model.evaluate import (
     SliceScore,
     Summary,
 )
+from model.progress import EpochRecord
 from model.ranking import Ranking
 from model.selection import STRATEGIES
-from model.train import EpochRecord
 from plugin.cli import cli
 from plugin.errors import EXIT_CODES
 from plugin.pipeline import SessionResult
