@@ -42,7 +42,7 @@ demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 	$(BIN)/brs demo --output brs-demo
 
 bench: $(READY) ## The long measurements
-	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 0
+	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 20000 --slices 48 --matrix 192
 
 clean: ## Remove the environment and the demo
 	rm -rf $(VENV) brs-demo
