@@ -32,6 +32,13 @@ class TrainConfig:
     mirror: bool = False
     """Beyond the paper: half of the training slices, drawn anew every epoch, are
     mirrored left to right together with their masks."""
+    coarse_epochs: int = 0
+    """Beyond the paper: the first epochs train on half the rows and columns, at a
+    quarter of the cost."""
+    calibration_slices: int = 0
+    """Beyond the paper: before each validation BatchNorm's statistics are measured
+    anew over so many training slices; 0 keeps the running average, which small
+    batches leave noisy."""
     deterministic: bool = False
 
 

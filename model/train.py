@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 from torch.optim import RAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from tqdm import tqdm
@@ -35,6 +36,8 @@ from model.progress import (
 from model.resume import read_progress, read_state, write_state
 
 logger = logging.getLogger(__name__)
+
+CALIBRATION_BATCH = 8
 
 
 def _unmeasured() -> Footprint | None:
@@ -170,6 +173,8 @@ def _one_epoch(run: _Run, fold: Fold, bench: Bench) -> EpochRecord:
     infos = [bench.store.info(case_id) for case_id in fold.train]
     order = epoch_order(infos, seed=config.seed, epoch=epoch)
     train_loss = _train(run, order, bench)
+    if config.calibration_slices:
+        calibrate(run.network, order[: config.calibration_slices], bench)
     validation_loss = validate(run.network, fold.validation, bench)
     if isinstance(run.scheduler, ReduceLROnPlateau):
         run.scheduler.step(validation_loss)
@@ -203,7 +208,9 @@ def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
         leave=False,
         disable=None,
     )
-    for slices, masks in bar:
+    coarse = len(run.history) < config.coarse_epochs
+    for whole, whole_masks in bar:
+        slices, masks = halved(whole, whole_masks) if coarse else (whole, whole_masks)
         with bench.engine.autocast():
             logits = run.network(slices)
         loss = dice_loss(logits.float(), masks)
@@ -214,6 +221,31 @@ def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
     return float(torch.stack(losses).mean())
 
 
+def halved(slices: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return slices and masks with half the rows and columns, 2 x 2 px averaged."""
+    return avg_pool2d(slices, 2), (avg_pool2d(masks, 2) >= 0.5).float()
+
+
+@torch.inference_mode()
+def calibrate(network: nn.Module, order: Sequence[SliceIndex], bench: Bench) -> None:
+    """Set BatchNorm's statistics to their mean over the slices of ``order``."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean instead of a moving one
+    network.train()
+    for slices, _ in _batches(order, CALIBRATION_BATCH, bench, _none(len(order))):
+        with bench.engine.autocast():
+            network(slices)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+def _none(count: int) -> NDArray[np.bool_]:
+    return np.zeros(count, bool)
+
+
 @torch.inference_mode()
 def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float:
     """Return the Dice loss (1) over all voxels of the cases, 0 to 1, no epsilon."""
@@ -222,7 +254,7 @@ def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float
     for case_id in case_ids:
         slices = bench.store.info(case_id).slices
         order = [(case_id, index) for index in range(slices)]
-        for batch, masks in _batches(order, 8, bench, np.zeros(slices, bool)):
+        for batch, masks in _batches(order, 8, bench, _none(slices)):
             with bench.engine.autocast():
                 probability = network(batch).float().sigmoid()
             overlap = overlap + (probability * masks).sum().double().cpu()

@@ -40,6 +40,7 @@ from plugin.train import (
 
 CONTRAST_SPREAD = 0.2
 """Tissues look much as in a textbook; 1 would be anything."""
+CALIBRATION_SLICES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class DemoOptions:
     slices: int = 24
     matrix_px: int = 192
     grid_px: int = 112
-    epochs: int = 8
+    epochs: int = 13
+    coarse_epochs: int = 8
     batch: int = 4
     strategy: str = "bag"
 
@@ -223,6 +225,8 @@ def _training(options: DemoOptions, engine: Engine) -> TrainOptions:
         schedule="cosine",
         folds=options.annotated,
         mirror=True,
+        coarse_epochs=options.coarse_epochs,
+        calibration_slices=CALIBRATION_SLICES,
         seed=options.seed,
     )
     return TrainOptions(engine=engine, config=config, only_fold=0)

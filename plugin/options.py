@@ -81,6 +81,14 @@ _TRAINING = (
         help="How the learning rate falls.",
     ),
     option("--mirror", is_flag=True, help="Mirror half of the training slices."),
+    option(
+        "--coarse-epochs", default=0, help="First epochs at half the grid, and cheap."
+    ),
+    option(
+        "--calibration-slices",
+        default=0,
+        help="Measure BatchNorm over so many slices before each validation.",
+    ),
     option("--deterministic", is_flag=True, help="Same bits on every run."),
     option(
         "--carbon-budget-g",

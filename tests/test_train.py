@@ -15,8 +15,18 @@ from model.carbon import Footprint, footprint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import TrainingError
+from model.preprocess import network_input
 from model.progress import Budget, TrainConfig
-from model.train import Bench, FitResult, _batches, fit, footprint_before, validate
+from model.train import (
+    Bench,
+    FitResult,
+    _batches,
+    calibrate,
+    fit,
+    footprint_before,
+    halved,
+    validate,
+)
 
 FOLD = Fold(0, train=("a", "b"), validation=("c",))
 CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)
@@ -185,3 +195,37 @@ def test_mirroring_is_off_unless_asked_for(store: CaseStore, tmp_path: Path) -> 
     )
     assert plain.history[0].train_loss != turned.history[0].train_loss
     assert not TrainConfig().mirror
+
+
+def test_halving_averages_the_image_and_keeps_the_masks_majority() -> None:
+    image = torch.arange(16.0).reshape(1, 1, 4, 4)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[0, 0, :2, 0] = 1
+    mask[0, 0, 3, 3] = 1
+    slices, masks = halved(image, mask)
+    assert slices[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert masks[0, 0].tolist() == [[1, 0], [0, 0]]
+
+
+def test_calibration_measures_the_mean_over_the_slices(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    norm = nn.BatchNorm2d(2)
+    order = [("a", index) for index in range(4)]
+    calibrate(norm, order, bench(store, tmp_path))
+    seen = torch.from_numpy(network_input(store.stack("a")))
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-4)
+    assert norm.momentum == 0.1
+
+
+def test_coarse_epochs_resume_as_they_were(store: CaseStore, tmp_path: Path) -> None:
+    config = replace(CONFIG, coarse_epochs=1, calibration_slices=4)
+    whole, expected = trained(store, tmp_path / "whole", config)
+    with pytest.raises(Killed):
+        trained(store, tmp_path / "cut", config, footprint=killed_at(3))
+    resumed, network = trained(store, tmp_path / "cut", config)
+    assert equal_weights(network, expected)
+    assert [r.validation_loss for r in resumed.history] == [
+        r.validation_loss for r in whole.history
+    ]

@@ -64,6 +64,8 @@ def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
         folds=settings["folds"],
         seed=settings["seed"],
         mirror=settings["mirror"],
+        coarse_epochs=settings["coarse_epochs"],
+        calibration_slices=settings["calibration_slices"],
         deterministic=settings["deterministic"],
     )
     return TrainOptions(
