@@ -98,7 +98,7 @@ def measure(
     rule = rule or touch_rule(grid_px=placement.grid_px, slices=len(mask))
     image = _without_padding(mask, placement)
     overlay = overlay_map(image)
-    touched = _touched_rows(overlay, rule)
+    touched = _some_touched_rows(overlay, rule)
     first, extent = int(touched[0]), int(touched[-1] - touched[0]) + 1
     column = _nearest_column(overlay, first, rule)
     sternal_px, right = _sides(image, first, rule, placement)
@@ -135,9 +135,14 @@ def _without_padding(
     return mask[:, rows, left : left + int(np.ceil(placement.columns_px))]
 
 
-def _touched_rows(overlay: NDArray[np.int32], rule: TouchRule) -> NDArray[np.intp]:
+def touched_rows(overlay: NDArray[np.int32], rule: TouchRule) -> NDArray[np.intp]:
+    """Return the rows of an overlay map that the breast touches under ``rule``."""
     wide = (overlay >= rule.min_slices).sum(axis=1)
-    touched = np.flatnonzero(wide >= rule.min_px)
+    return np.flatnonzero(wide >= rule.min_px)
+
+
+def _some_touched_rows(overlay: NDArray[np.int32], rule: TouchRule) -> NDArray[np.intp]:
+    touched = touched_rows(overlay, rule)
     if touched.size == 0:
         raise EmptyMaskError(
             "breast mask",

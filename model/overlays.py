@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.bag import BagFeatures
+from model.bag import BagFeatures, touched_rows
 from model.chart import FONT_PT, INK, SMALL_PT, SURFACE, printable, say
 
 COLOURS = "magma"
@@ -42,9 +42,7 @@ def overlay_marks(
     overlay: NDArray[np.int32], features: BagFeatures
 ) -> OverlayMarks | None:
     """Return the marks of a map (rows, columns); None when no row is touched."""
-    rule = features.rule
-    wide = (overlay >= rule.min_slices).sum(axis=1)
-    rows = np.flatnonzero(wide >= rule.min_px)
+    rows = touched_rows(overlay, features.rule)
     if not rows.size:
         return None
     first = int(rows[0])

@@ -5,16 +5,14 @@ from pathlib import Path
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import SegmentationStorage
 
 from model.atomic import write_atomically
 from plugin.errors import ArchiveError
+from plugin.seg_frames import SEG_CLASSES
 
 RESOURCE = "BRS"
 NIFTI_MASK = "mask.nii.gz"
 HUMAN_NIFTI = "human.nii.gz"
-LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
-SEGMENTATIONS = {SegmentationStorage, LABEL_MAP_STORAGE}
 
 
 class FolderArchive:
@@ -86,7 +84,7 @@ def _is_mask(path: Path, session: Path) -> bool:
         meta = read_file_meta_info(path)
     except (InvalidDicomError, OSError, ValueError, EOFError):
         return False
-    return meta.get("MediaStorageSOPClassUID") in SEGMENTATIONS
+    return meta.get("MediaStorageSOPClassUID") in SEG_CLASSES
 
 
 def _lost(session_id: str | None, name: str, found: str) -> ArchiveError:

@@ -24,12 +24,12 @@ from model.preprocess import ORIENTATION, place, resample, to_source, to_stack
 from model.preview import preview_png
 from model.sides import split
 from plugin import seg
-from plugin.dce import DceRules
+from plugin.dce import DceRules, choose
 from plugin.provenance import MaskState
 from plugin.qc import Evidence, Verdict, assess
 from plugin.segments import Algorithm
 from plugin.series import DcePair
-from plugin.session import OpenSession, open_session
+from plugin.session import OpenSession, load_session
 from plugin.version import VERSION
 from plugin.volumes import write_nifti
 
@@ -117,18 +117,25 @@ def segment_session(
     InputError
         If the folder holds no usable breast DCE pair.
     """
+    return segment_pair(session_id, choose(folder, segmenter.rules), output, segmenter)
+
+
+def segment_pair(
+    session_id: str, pair: DcePair, output: Path, segmenter: Segmenter
+) -> SessionResult:
+    """Segment a pair that was chosen before; see ``segment_session``."""
     with EnergyLog(segmenter.meters) as log:
-        result = _segment(session_id, folder, output, segmenter)
+        result = _segment(session_id, pair, output, segmenter)
     result = replace(result, footprint=asdict(log.footprint()))
     write_atomically(output / RESULT_FILE, result.to_json())
     return result
 
 
 def _segment(
-    session_id: str, folder: Path, output: Path, segmenter: Segmenter
+    session_id: str, pair: DcePair, output: Path, segmenter: Segmenter
 ) -> SessionResult:
     watch = Stopwatch()
-    session = open_session(session_id, folder, segmenter.rules)
+    session = load_session(session_id, pair)
     watch.lap("read")
     mask = predict_mask(session, segmenter)
     watch.lap("infer")
@@ -169,8 +176,6 @@ def bag_features(mask: Volume, *, source: str) -> BagFeatures | None:
     canonical = mask.to_patient_orientation(ORIENTATION)
     placement = place(canonical.get_geometry(), BAG_GRID_PX)
     on_grid = resample(canonical.array, placement, canonical.pixel_spacing) >= THRESHOLD
-    if not on_grid.any():
-        return None
     try:
         return measure(on_grid, placement, source=source)
     except EmptyMaskError:

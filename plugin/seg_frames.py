@@ -9,6 +9,7 @@ from highdicom.spatial import get_volume_positions
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.errors import BytesLengthException
+from pydicom.uid import SegmentationStorage
 
 from plugin.errors import MaskError
 from plugin.reading.elements import items, number
@@ -19,6 +20,7 @@ from plugin.reading.multiframe import flat_frames
 from plugin.segments import Side
 
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+SEG_CLASSES = {SegmentationStorage, LABEL_MAP_STORAGE}
 IRREGULAR_SHARE = 0.05
 """Frames may lie off their regular place by this share of the slice spacing."""
 DAMAGE = (*READ_ERRORS, BytesLengthException, RuntimeError)

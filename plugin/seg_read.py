@@ -21,12 +21,11 @@ from pydicom.uid import SegmentationStorage
 from model.preprocess import ORIENTATION
 from model.sides import find_mid_column, split
 from plugin.errors import MaskError
-from plugin.seg_frames import DAMAGE, LABEL_MAP_STORAGE, read_masks
+from plugin.seg_frames import DAMAGE, SEG_CLASSES, read_masks
 from plugin.seg_source import read_source
 from plugin.segments import Side, read_sides
 from plugin.series import Phase
 
-SEG_CLASSES = {SegmentationStorage, LABEL_MAP_STORAGE}
 UID_PATTERN = re.compile(r"[0-9.]{1,64}")
 OFF_GRID_VOXELS = 0.05
 """A SEG is on a phase's grid when no corner is off by more than this."""

@@ -20,7 +20,7 @@ from plugin.pipeline import (
     RESULT_FILE,
     Segmenter,
     SessionResult,
-    segment_session,
+    segment_pair,
 )
 from plugin.provenance import MaskRecord, MaskState
 from plugin.session import source_key
@@ -90,11 +90,12 @@ def _segment_one(
 ) -> BatchItem:
     folder = archive.fetch(session_id, output / "images")
     stored = _stored_result(archive, session_id)
-    key = segmenter.run_key(source_key(choose(folder, segmenter.rules)))
+    pair = choose(folder, segmenter.rules)
+    key = segmenter.run_key(source_key(pair))
     if stored.get("run_key") == key:
         return BatchItem(session_id, "unchanged", verdict=str(stored["verdict"]))
     results = output / folder_name(session_id)
-    result = segment_session(session_id, folder, results, segmenter)
+    result = segment_pair(session_id, pair, results, segmenter)
     push(archive, result, results)
     return BatchItem(session_id, "segmented", result.verdict, "; ".join(result.reasons))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.carbon import Footprint, add
 from model.figures import Samples, footprint_bars, learning_curve, power_over_time
-from model.progress import EpochRecord
+from model.progress import EpochRecord, best
 from plugin.reports.page import Cell, Chart, Column, Fact, Section, Table
 
 UNKNOWN = "unknown"
@@ -34,7 +34,7 @@ class TrainedFold:
     @property
     def best(self) -> EpochRecord | None:
         """The epoch of the lowest validation loss, the first of equals."""
-        return min(self.history, key=lambda row: row.validation_loss, default=None)
+        return best(self.history) if self.history else None
 
 
 def read_fold(
