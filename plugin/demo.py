@@ -53,7 +53,7 @@ class DemoOptions:
     matrix_px: int = 192
     grid_px: int = 112
     epochs: int = 13
-    coarse_epochs: int = 8
+    coarse_epochs: int = 6
     batch: int = 4
     strategy: str = "bag"
 
