@@ -4,12 +4,15 @@ An archive holds sessions (their images, plus a resource ``BRS`` with our result
 one project resource ``BRS`` (rankings, checkpoints, carbon logs).
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
+from plugin.reading.shortlist import ScanFilter
+from plugin.xnat.target import is_xnat, parse_target
 
 
 class Archive(Protocol):
@@ -19,8 +22,17 @@ class Archive(Protocol):
         """Return the ids of all sessions, sorted."""
         ...
 
-    def fetch(self, session_id: str, work: Path) -> Path:
-        """Return a folder with the session's images, downloaded under ``work``."""
+    def fetch(
+        self, session_id: str, work: Path, wanted: ScanFilter | None = None
+    ) -> Path:
+        """Return a folder with the session's images, downloaded under ``work``.
+
+        A remote archive pulls only the scans that ``wanted`` picks, all without it.
+        """
+        ...
+
+    def release(self, session_id: str, work: Path) -> None:
+        """Remove what ``fetch`` downloaded, if it did."""
         ...
 
     def mask_paths(self, session_id: str, work: Path) -> Sequence[Path]:
@@ -38,20 +50,38 @@ class Archive(Protocol):
         """Store a file in the ``BRS`` resource and verify it by reading back."""
         ...
 
+    def prepare(self, session_id: str | None) -> None:
+        """Make sure that results can be written, before any computing."""
+        ...
 
-def open_archive(uri: str) -> Archive:
-    """Return the archive that ``uri`` names: today a folder, by path.
+    def publish(self, session_id: str, segmentation: Path, weights_sha256: str) -> bool:
+        """Show a mask in the archive's viewer, if it has one; say whether it does."""
+        ...
+
+    def close(self) -> None:
+        """End a connection, if there is one."""
+        ...
+
+
+def open_archive(uri: str, environ: Mapping[str, str] = os.environ) -> Archive:
+    """Return the archive that ``uri`` names: an XNAT project, or a folder by path.
+
+    xnatpy is imported only when it is needed.
 
     Raises
     ------
     ConfigError
         If the URI has a scheme that this version cannot open.
     """
-    if "://" in uri or uri.startswith("xnat:"):
+    if is_xnat(uri):
+        from plugin.xnat_archive import XnatArchive
+
+        return XnatArchive(parse_target(uri, environ))
+    if "://" in uri:
         raise ConfigError(
             f"archive '{uri.split('://')[0]}'",
             found="a scheme that this version cannot open",
-            needed="the path of a folder with one folder per session",
+            needed="xnat:PROJECT, xnat+https://host/PROJECT, or a folder's path",
             mend="export the sessions to a folder and give its path",
         )
     return FolderArchive(Path(uri))

@@ -28,7 +28,7 @@ from plugin.pipeline import PREVIEW_FILE, SEG_FILE, Segmenter
 from plugin.rank import RankOptions, RankOutcome, rank_archive
 from plugin.report import DemoFindings, demo_report
 from plugin.reports.evaluation import Evaluated
-from plugin.segment import BatchItem, segment_archive, tally
+from plugin.segment import BatchItem, Delivery, segment_archive, tally
 from plugin.session import open_session
 from plugin.train import (
     TrainOptions,
@@ -94,7 +94,10 @@ def run_demo(output: Path, options: DemoOptions) -> dict[str, Any]:
     _step(4, "segmenting the others")
     segmenter = Segmenter(read_checkpoint(trained.checkpoint), engine)
     segmented = segment_archive(
-        archive, segmenter, output / "masks", skip_annotated=True
+        archive,
+        segmenter,
+        Delivery(output / "masks", output / "work"),
+        skip_annotated=True,
     )
     _step(5, "measuring against the masks that no network saw")
     found = evaluate_archive(

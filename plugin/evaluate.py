@@ -30,7 +30,7 @@ from plugin.pipeline import NIFTI_FILE, RESULT_FILE
 from plugin.provenance import MaskState
 from plugin.report import evaluation_report
 from plugin.reports.evaluation import Evaluated
-from plugin.session import OpenSession, open_session
+from plugin.session import OpenSession, find_pair, load_session
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,8 @@ class EvaluateOptions:
     data: str = "unknown"
     """What the sessions are: ``real``, or the phantom family."""
     rules: DceRules = field(default_factory=DceRules)
+    work: Path | None = None
+    """Where images are pulled to; ``work`` in the output by default."""
 
 
 def evaluate_archive(
@@ -68,11 +70,12 @@ def evaluate_archive(
     slices: list[SliceScore] = []
     cases: list[CaseScore] = []
     failures: dict[str, str] = {}
+    work = options.work or output / "work"
     wanted = options.sessions or predicted.sessions()
     for session_id in tqdm(wanted, desc="evaluating", disable=None):
         try:
             of_slices, of_case = _score(
-                session_id, predicted, reference, output, options.rules
+                session_id, predicted, reference, work, options.rules
             )
         except BrsError as error:
             logger.warning("session %s is not evaluated: %s", session_id, error)
@@ -108,11 +111,12 @@ def _score(
     session_id: str,
     predicted: Archive,
     reference: Archive,
-    output: Path,
+    work: Path,
     rules: DceRules,
 ) -> SessionScores:
-    work = output / "work"
-    session = open_session(session_id, predicted.fetch(session_id, work), rules)
+    pair = find_pair(predicted, session_id, work, rules)
+    session = load_session(session_id, pair)
+    predicted.release(session_id, work)
     found = _predicted_mask(predicted, session, work)
     truth = _human_mask(reference, session, work)
     canonical = [v.to_patient_orientation(ORIENTATION) for v in (found, truth)]

@@ -22,27 +22,29 @@ from plugin.masks import (
 from plugin.nifti import read_nifti, write_nifti
 from plugin.pipeline import Sides
 from plugin.provenance import MaskRecord, MaskState
-from plugin.session import OpenSession, open_session
+from plugin.session import OpenSession, find_pair, load_session
 
 HUMAN_FILE = "human.dcm"
 
 
 def export_session(
-    archive: Archive, session_id: str, output: Path, rules: DceRules
+    archive: Archive, session_id: str, output: Path, work: Path, rules: DceRules
 ) -> list[Path]:
     """Write pre.nii.gz, post.nii.gz and, of an annotated session, mask.nii.gz."""
-    folder = archive.fetch(session_id, output)
-    session = open_session(session_id, folder, rules)
+    session = load_session(session_id, find_pair(archive, session_id, work, rules))
     volumes = {"pre.nii.gz": session.pre, "post.nii.gz": session.post}
-    if has_trainable_mask(archive, session_id, output):
-        volumes[NIFTI_MASK] = trainable_mask(archive, session, output).volume
+    if has_trainable_mask(archive, session_id, work):
+        volumes[NIFTI_MASK] = trainable_mask(archive, session, work).volume
+    archive.release(session_id, work)
     output.mkdir(parents=True, exist_ok=True)
     for name, volume in volumes.items():
         write_nifti(volume, output / name)
     return [output / name for name in volumes]
 
 
-def import_mask(archive: Archive, session_id: str, path: Path, rules: DceRules) -> str:
+def import_mask(
+    archive: Archive, session_id: str, path: Path, work: Path, rules: DceRules
+) -> str:
     """Store a person's NIfTI mask in the session's resource; return its UID.
 
     A DICOM session gets it as DICOM-SEG, a NIfTI session as NIfTI with a record.
@@ -52,8 +54,8 @@ def import_mask(archive: Archive, session_id: str, path: Path, rules: DceRules) 
     MaskError
         If the mask is empty. GeometryError if it lies on another grid.
     """
-    folder = archive.fetch(session_id, path.parent)
-    session = open_session(session_id, folder, rules)
+    session = load_session(session_id, find_pair(archive, session_id, work, rules))
+    archive.release(session_id, work)
     mask = read_nifti(path).match_geometry(session.pre)
     check_same_grid(session.pre, mask)
     if not mask.array.any():

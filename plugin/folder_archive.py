@@ -8,6 +8,7 @@ from pydicom.filereader import read_file_meta_info
 
 from model.atomic import write_atomically
 from plugin.errors import ArchiveError
+from plugin.reading.shortlist import ScanFilter
 from plugin.seg_frames import SEG_CLASSES
 
 RESOURCE = "BRS"
@@ -36,7 +37,9 @@ class FolderArchive:
             if entry.is_dir() and entry.name != RESOURCE and entry.name[0] != "."
         )
 
-    def fetch(self, session_id: str, work: Path) -> Path:
+    def fetch(
+        self, session_id: str, work: Path, wanted: ScanFilter | None = None
+    ) -> Path:
         """Return the session's own folder: nothing needs to be copied."""
         folder = self.root / session_id
         inside = folder.parent == self.root and session_id not in ("", ".", "..")
@@ -48,6 +51,9 @@ class FolderArchive:
                 mend="check the session's name",
             )
         return folder
+
+    def release(self, session_id: str, work: Path) -> None:
+        """Keep the session: its images are the archive's own."""
 
     def mask_paths(self, session_id: str, work: Path) -> Sequence[Path]:
         """Return the DICOM-SEG files under the session, and its NIfTI mask."""
@@ -67,9 +73,24 @@ class FolderArchive:
         try:
             write_atomically(self._resource(session_id) / name, data)
         except OSError as error:
-            raise _lost(session_id, name, error.strerror or "an I/O error") from error
+            raise lost(session_id, name, error.strerror or "an I/O error") from error
         if self.read(session_id, name) != data:
-            raise _lost(session_id, name, "other bytes when read back")
+            raise lost(session_id, name, "other bytes when read back")
+
+    def prepare(self, session_id: str | None) -> None:
+        """Make the resource's folder; refused when it cannot be written."""
+        try:
+            self._resource(session_id).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            found = error.strerror or "an I/O error"
+            raise lost(session_id, RESOURCE, found) from error
+
+    def publish(self, session_id: str, segmentation: Path, weights_sha256: str) -> bool:
+        """Do nothing: a viewer reads the resource's own file."""
+        return False
+
+    def close(self) -> None:
+        """Do nothing: nothing was opened."""
 
     def _resource(self, session_id: str | None) -> Path:
         if session_id is None:
@@ -80,6 +101,11 @@ class FolderArchive:
 def _is_mask(path: Path, session: Path) -> bool:
     if path.suffix == ".gz":
         return path in (session / NIFTI_MASK, session / RESOURCE / HUMAN_NIFTI)
+    return is_seg(path)
+
+
+def is_seg(path: Path) -> bool:
+    """Tell whether a file is a DICOM-SEG."""
     try:
         meta = read_file_meta_info(path)
     except (InvalidDicomError, OSError, ValueError, EOFError):
@@ -87,7 +113,8 @@ def _is_mask(path: Path, session: Path) -> bool:
     return meta.get("MediaStorageSOPClassUID") in SEG_CLASSES
 
 
-def _lost(session_id: str | None, name: str, found: str) -> ArchiveError:
+def lost(session_id: str | None, name: str, found: str) -> ArchiveError:
+    """Return the error of a file that did not reach its resource."""
     return ArchiveError(
         f"{name} of {session_id or 'the project'}",
         found=found,

@@ -15,12 +15,13 @@ from model.dataset import CaseInfo, CaseStore
 from model.errors import BrsError
 from model.preprocess import mask_to_stack, to_stack
 from plugin.archive import Archive
-from plugin.dce import DceRules, choose
+from plugin.dce import DceRules
 from plugin.errors import MaskError
 from plugin.masks import SessionMask, has_trainable_mask, trainable_mask
 from plugin.pipeline import bag_features
 from plugin.session import (
     OpenSession,
+    find_pair,
     load_session,
     patient_key,
     patient_secret,
@@ -54,7 +55,7 @@ def gather(
         try:
             if not has_trainable_mask(archive, session_id, work):
                 continue
-            pair = choose(archive.fetch(session_id, work), rules)
+            pair = find_pair(archive, session_id, work, rules)
             session = load_session(session_id, pair)
             mask = trainable_mask(archive, session, work)
             patient = patient_key(session_id, pair.pre, secret)
@@ -64,6 +65,8 @@ def gather(
             logger.warning("session %s is not used: %s", session_id, error)
             failures[session_id] = str(error)
             continue
+        finally:
+            archive.release(session_id, work)
         if measured is not None:
             features[session_id] = measured
     if not infos:

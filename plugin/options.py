@@ -24,11 +24,15 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
     )
 
 
-archive_option = option(
-    "--archive",
-    required=True,
-    help="Where the sessions are: a folder with one folder per session.",
-)
+def archive_option(*, required: bool = True) -> Callable[[Command], Command]:
+    """Return the option that names the archive."""
+    return option(
+        "--archive",
+        required=required,
+        help="xnat:PROJECT, xnat+https://host/PROJECT, or a folder of sessions.",
+    )
+
+
 output_option = option(
     "--output", type=FOLDER, required=True, help="Folder for the results."
 )
@@ -41,8 +45,19 @@ rules_option = option(
     callback=lambda _context, _option, path: read_rules(path) if path else DceRules(),
     help="TOML file that tells how this site's DCE series are recognised.",
 )
+work_option = option(
+    "--work", type=FOLDER, help="Folder for what may be lost; OUTPUT/work by default."
+)
 checkpoint_option = option(
-    "--checkpoint", type=FILE, required=True, help="Weights (.safetensors)."
+    "--checkpoint",
+    help="Weights: a .safetensors file, or its name in the project's resource; "
+    "by default the project's own.",
+)
+upload_option = option(
+    "--upload",
+    type=click.Choice(["rest", "handler"]),
+    default="rest",
+    help="handler: XNAT uploads the output of the container that it launched.",
 )
 strategy_option = option(
     "--strategy",

@@ -22,11 +22,13 @@ from model.preprocess import to_stack
 from model.ranking import Candidate, Ranking
 from model.selection import rank
 from plugin.archive import Archive
-from plugin.dce import DceRules, choose
+from plugin.dce import DceRules
 from plugin.errors import InputError
 from plugin.report import ranking_report
+from plugin.series import DcePair
 from plugin.session import (
     OpenSession,
+    find_pair,
     load_session,
     patient_key,
     patient_secret,
@@ -77,16 +79,19 @@ def rank_archive(
 
 
 def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
+    archive.prepare(None)
     secret = patient_secret(archive)
     candidates, overlays, failures = [], {}, {}
     for session_id in tqdm(archive.sessions(), desc="measuring", disable=None):
         try:
-            folder = archive.fetch(session_id, work)
-            measured = _measured(session_id, folder, work, options, secret)
+            pair = find_pair(archive, session_id, work, options.rules)
+            measured = _measured(session_id, pair, work, secret)
         except BrsError as error:
             logger.warning("session %s is not ranked: %s", session_id, error)
             failures[session_id] = str(error)
             continue
+        finally:
+            archive.release(session_id, work)
         candidates.append(measured.candidate)
         overlays[session_id] = measured.overlay
     if not candidates:
@@ -101,11 +106,8 @@ class _Measured:
     overlay: NDArray[np.int32]
 
 
-def _measured(
-    session_id: str, folder: Path, work: Path, options: RankOptions, secret: bytes
-) -> _Measured:
+def _measured(session_id: str, pair: DcePair, work: Path, secret: bytes) -> _Measured:
     """Return a session's features and overlay, from ``work`` when still true."""
-    pair = choose(folder, options.rules)
     key = source_key(pair)
     record = work / "features" / f"{folder_name(session_id)}.json"
     overlay_path = record.with_suffix(".npy")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -18,12 +19,13 @@ from plugin.errors import InputError
 from plugin.masks import RECORD_FILE, has_trainable_mask, read_record
 from plugin.pipeline import (
     RESULT_FILE,
+    SEG_FILE,
     Segmenter,
     SessionResult,
     segment_pair,
 )
 from plugin.provenance import MaskRecord, MaskState
-from plugin.session import source_key
+from plugin.session import find_pair, source_key
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +43,39 @@ class BatchItem:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """Where images come from and results go."""
+
+    output: Path
+    work: Path
+    mounted: Path | None = None
+    """The only session's images, where a container has them mounted."""
+    by_handler: bool = False
+    """A container's output handler uploads ``output`` to the session's resource."""
+
+    @property
+    def records(self) -> Path:
+        """Return the folder of what is about the whole batch."""
+        return self.work if self.mounted else self.output
+
+    def results(self, session_id: str) -> Path:
+        """Return the folder of a session's results: the output for a mounted one."""
+        return self.output if self.mounted else self.output / folder_name(session_id)
+
+
 def segment_archive(
     archive: Archive,
     segmenter: Segmenter,
-    output: Path,
+    delivery: Delivery,
     *,
     sessions: Sequence[str] = (),
     skip_annotated: bool = False,
 ) -> tuple[BatchItem, ...]:
     """Segment ``sessions`` (all by default) and push each result, verified.
 
-    ``output`` gets one folder per session and ``batch.json``. A session whose result
-    of the same images, weights and settings is in the archive is left alone.
+    A session whose result of the same images, weights and settings is in the archive
+    is left alone. ``batch.json`` tells what became of each.
 
     Raises
     ------
@@ -64,14 +87,18 @@ def segment_archive(
         sessions or archive.sessions(), desc="segmenting", disable=None
     ):
         try:
-            if skip_annotated and has_trainable_mask(archive, session_id, output):
+            if skip_annotated and has_trainable_mask(
+                archive, session_id, delivery.work
+            ):
                 continue
-            items.append(_segment_one(archive, session_id, segmenter, output))
+            items.append(_segment_one(archive, session_id, segmenter, delivery))
         except BrsError as error:
             logger.warning("session %s failed: %s", session_id, error)
             items.append(BatchItem(session_id, "failed", reason=str(error)))
+        finally:
+            archive.release(session_id, delivery.work)
     text = json.dumps([asdict(item) for item in items], indent=1)
-    write_atomically(output / "batch.json", text.encode())
+    write_atomically(delivery.records / "batch.json", text.encode())
     if items and all(item.outcome == "failed" for item in items):
         raise _all_failed(items)
     return tuple(items)
@@ -86,49 +113,83 @@ def tally(items: Sequence[BatchItem]) -> dict[str, int]:
 
 
 def _segment_one(
-    archive: Archive, session_id: str, segmenter: Segmenter, output: Path
+    archive: Archive, session_id: str, segmenter: Segmenter, delivery: Delivery
 ) -> BatchItem:
-    folder = archive.fetch(session_id, output / "images")
+    archive.prepare(session_id)
     stored = _stored_result(archive, session_id)
-    pair = choose(folder, segmenter.rules)
+    if delivery.mounted is not None:
+        pair = choose(delivery.mounted, segmenter.rules)
+    else:
+        pair = find_pair(archive, session_id, delivery.work, segmenter.rules)
     key = segmenter.run_key(source_key(pair))
+    folder = delivery.results(session_id)
     if stored.get("run_key") == key:
-        return BatchItem(session_id, "unchanged", verdict=str(stored["verdict"]))
-    results = output / folder_name(session_id)
-    result = segment_pair(session_id, pair, results, segmenter)
-    push(archive, result, results)
-    return BatchItem(session_id, "segmented", result.verdict, "; ".join(result.reasons))
+        _bring_back(archive, session_id, stored, folder)
+        item = BatchItem(session_id, "unchanged", verdict=str(stored["verdict"]))
+    else:
+        result = segment_pair(session_id, pair, folder, segmenter)
+        push(archive, result, folder, by_handler=delivery.by_handler)
+        reasons = "; ".join(result.reasons)
+        item = BatchItem(session_id, "segmented", result.verdict, reasons)
+    if item.verdict != "hold" and (folder / SEG_FILE).exists():
+        weights = segmenter.checkpoint.manifest.weights_sha256
+        archive.publish(session_id, folder / SEG_FILE, weights)
+    return item
 
 
-def push(archive: Archive, result: SessionResult, folder: Path) -> None:
+def push(
+    archive: Archive, result: SessionResult, folder: Path, *, by_handler: bool = False
+) -> None:
     """Store a result in the session's resource; ``result.json`` last.
 
-    A held mask stays out of the session: only its record of why is pushed.
+    A held mask stays out of the session: only its record of why is pushed. Where an
+    output handler uploads, ``folder`` is left with just the files for the session.
     """
+    files = _for_session(archive, result, folder)
+    for name, data in files.items():
+        if by_handler:
+            write_atomically(folder / name, data)
+        else:
+            archive.write(result.session_id, name, data)
+    for name in result.files if by_handler else ():
+        if name not in files:
+            (folder / name).unlink()
+
+
+def _for_session(
+    archive: Archive, result: SessionResult, folder: Path
+) -> dict[str, bytes]:
+    """Return the files that belong with the session, the record of the run last."""
     held = result.verdict == "hold"
-    for name in result.files if not held else ():
-        archive.write(result.session_id, name, (folder / name).read_bytes())
+    files = {n: (folder / n).read_bytes() for n in result.files if not held}
     if result.sop_instance_uid and not held:
-        _record_draft(archive, result)
-    archive.write(result.session_id, RESULT_FILE, result.to_json())
+        known = read_record(archive, result.session_id)
+        if known is None or known.sop_instance_uid != result.sop_instance_uid:
+            files[RECORD_FILE] = _draft(result).to_json()
+    return files | {RESULT_FILE: result.to_json()}
 
 
-def _record_draft(archive: Archive, result: SessionResult) -> None:
-    """Name the new mask a draft, unless a record already speaks for it."""
-    known = read_record(archive, result.session_id)
-    if known is not None and known.sop_instance_uid == result.sop_instance_uid:
-        return
-    record = MaskRecord(
+def _draft(result: SessionResult) -> MaskRecord:
+    return MaskRecord(
         state=MaskState.MODEL_DRAFT,
         sop_instance_uid=result.sop_instance_uid or "",
         referenced_series_uid=result.pair["pre_series_uid"],
         weights_sha256=result.algorithm["weights_sha256"],
         verdict=result.verdict,
     )
-    archive.write(result.session_id, RECORD_FILE, record.to_json())
 
 
-def _stored_result(archive: Archive, session_id: str) -> Mapping[str, object]:
+def _bring_back(
+    archive: Archive, session_id: str, stored: Mapping[str, Any], folder: Path
+) -> None:
+    """Put the stored result where a new one would be: its bytes are sent again."""
+    for name in (*stored["files"], RESULT_FILE):
+        data = archive.read(session_id, name)
+        if data is not None:
+            write_atomically(folder / name, data)
+
+
+def _stored_result(archive: Archive, session_id: str) -> Mapping[str, Any]:
     text = archive.read(session_id, RESULT_FILE)
     try:
         stored = json.loads(text or "{}")

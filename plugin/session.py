@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pydicom
@@ -11,6 +12,8 @@ from highdicom import Volume
 
 from plugin.archive import Archive
 from plugin.dce import DceRules, choose
+from plugin.errors import InputError
+from plugin.reading.shortlist import shortlist
 from plugin.series import DcePair, Phase
 from plugin.volumes import load_pair
 
@@ -27,6 +30,25 @@ class OpenSession:
     post: Volume
     source_key: str
     """Hash of the instances (or files) that the two volumes were read from."""
+
+
+def find_pair(
+    archive: Archive, session_id: str, work: Path, rules: DceRules
+) -> DcePair:
+    """Fetch a session's likely scans and choose its pair among them.
+
+    Where that gives no pair, all scans are fetched, and the refusal is about all.
+
+    Raises
+    ------
+    InputError
+        If the session has no pair. ArchiveError if it cannot be fetched.
+    """
+    folder = archive.fetch(session_id, work, partial(shortlist, rules=rules))
+    try:
+        return choose(folder, rules)
+    except InputError:
+        return choose(archive.fetch(session_id, work), rules)
 
 
 def open_session(session_id: str, folder: Path, rules: DceRules) -> OpenSession:

@@ -27,6 +27,7 @@ from model.progress import Budget, TrainConfig
 from model.train import Bench, FitResult, as_footprint, fit, footprint_before
 from plugin.archive import Archive
 from plugin.dce import DceRules
+from plugin.fold_store import keep_files, keep_fold, recall_fold
 from plugin.gather import Gathered, gather
 from plugin.report import training_report
 from plugin.reports.training import TrainedFold, read_fold
@@ -77,6 +78,8 @@ class TrainOutcome:
     checkpoint: Path
     footprint: Footprint
     gathered: Gathered
+    pushed: bool
+    """Everything reached the archive; what did not is in the output folder."""
 
 
 def train_archive(
@@ -90,6 +93,7 @@ def train_archive(
     finished fold is not trained again; an unfinished one continues after its last
     whole epoch.
     """
+    archive.prepare(None)
     store = CaseStore(work / f"cases-{options.config.grid_px}")
     gathered = gather(
         archive, store, work, grid_px=options.config.grid_px, rules=options.rules
@@ -100,7 +104,7 @@ def train_archive(
     )
     wanted = [f for f in folds if options.only_fold in (None, f.number)]
     room = _Room(store, gathered, output, options)
-    outcomes = [_fold_outcome(fold, room) for fold in wanted]
+    outcomes = [_fold_outcome(archive, fold, room) for fold in wanted]
     return _conclude(archive, outcomes, room)
 
 
@@ -114,13 +118,15 @@ class _Room:
     options: TrainOptions
 
 
-def _fold_outcome(fold: Fold, room: _Room) -> FoldOutcome:
-    """Return the fold's outcome, trained now unless it was before."""
+def _fold_outcome(archive: Archive, fold: Fold, room: _Room) -> FoldOutcome:
+    """Return the fold's outcome, trained now unless it was here or elsewhere."""
     path = room.output / f"fold-{fold.number}.safetensors"
     folder = room.output / f"fold-{fold.number}"
+    recall_fold(archive, path)
     manifest = _finished(path, fold, room)
     if manifest is None:
         manifest = _train_fold(fold, room, folder, path)
+    keep_fold(archive, path)
     shutil.rmtree(folder, ignore_errors=True)
     return FoldOutcome(fold, path, manifest, as_footprint(manifest.footprint))
 
@@ -253,10 +259,9 @@ def _conclude(
         {str(o.fold.number): o.footprint for o in outcomes},
     )
     _write_tables(outcomes, room)
-    for name in KEPT:
-        archive.write(None, name, (room.output / name).read_bytes())
+    pushed = keep_files(archive, room.output, KEPT)
     total = add([o.footprint for o in outcomes])
-    return TrainOutcome(tuple(outcomes), deployable, total, room.gathered)
+    return TrainOutcome(tuple(outcomes), deployable, total, room.gathered, pushed)
 
 
 def trained_folds(outcomes: Sequence[FoldOutcome]) -> list[TrainedFold]:

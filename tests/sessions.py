@@ -14,6 +14,7 @@ from plugin.exchange import store_human_mask
 from plugin.folder_archive import FolderArchive
 from plugin.pipeline import Segmenter
 from plugin.rules import DceRules
+from plugin.segment import Delivery
 from plugin.session import OpenSession, open_session
 
 
@@ -53,6 +54,10 @@ def annotate(archive: FolderArchive, *session_ids: str) -> None:
     for session_id in session_ids:
         session = opened(archive, session_id)
         store_human_mask(archive, session, box_mask(session))
+
+
+def delivery(output: Path) -> Delivery:
+    return Delivery(output, output / "work")
 
 
 def untrained_segmenter(*, seed: int = 0, says: bool = True) -> Segmenter:

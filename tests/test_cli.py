@@ -104,7 +104,6 @@ def test_nothing_of_a_patient_is_printed(tmp_path: Path) -> None:
     [
         ("segment", "--output", "x"),
         ("segment", "--output", "x", "--input", "a", "--archive", "b"),
-        ("segment", "--output", "x", "--input", "a"),
         ("rank", "--archive", "a", "--output", "x", "--strategy", "astrology"),
         ("train", "--archive", "a", "--output", "x", "--epochs", "many"),
         ("review", "--archive", "a", "--session", "s", "--role", "radiologist"),

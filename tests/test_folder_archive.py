@@ -22,7 +22,7 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
         FolderArchive(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("uri", ["xnat:PROJECT", "dicom://AET@host:104", "s3://x"])
+@pytest.mark.parametrize("uri", ["dicom://AET@host:104", "s3://x"])
 def test_archives_that_cannot_be_opened_yet_say_so(uri: str) -> None:
     with pytest.raises(ConfigError, match="cannot open"):
         open_archive(uri)

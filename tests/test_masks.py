@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sessions import annotate, archive_with, box_mask, opened, untrained_segmenter
+from sessions import (
+    annotate,
+    archive_with,
+    box_mask,
+    delivery,
+    opened,
+    untrained_segmenter,
+)
 
 from plugin.errors import MaskError
 from plugin.exchange import export_session, import_mask
@@ -29,7 +36,7 @@ def drafted(tmp_path_factory: pytest.TempPathFactory) -> FolderArchive:
     """Return an archive whose session holds a draft of an untrained network."""
     root = tmp_path_factory.mktemp("drafted")
     archive = archive_with(root / "archive", "a")
-    items = segment_archive(archive, untrained_segmenter(), root / "out")
+    items = segment_archive(archive, untrained_segmenter(), delivery(root / "out"))
     assert items[0].verdict == "review", items
     return archive
 
@@ -81,10 +88,12 @@ def test_a_mask_survives_export_drawing_and_import(
     archive: FolderArchive, tmp_path: Path
 ) -> None:
     annotate(archive, "a")
-    files = export_session(archive, "a", tmp_path / "out", DceRules())
+    files = export_session(archive, "a", tmp_path / "out", tmp_path / "w", DceRules())
     assert [path.name for path in files] == ["pre.nii.gz", "post.nii.gz", "mask.nii.gz"]
     other = archive_with(tmp_path / "other", "a")
-    import_mask(other, "a", tmp_path / "out" / "mask.nii.gz", DceRules())
+    import_mask(
+        other, "a", tmp_path / "out" / "mask.nii.gz", tmp_path / "w", DceRules()
+    )
     session = opened(other, "a")
     found = trainable_mask(other, session, tmp_path)
     assert np.array_equal(found.volume.array, box_mask(session).array)
@@ -95,7 +104,7 @@ def test_an_empty_mask_is_not_imported(archive: FolderArchive, tmp_path: Path) -
     empty = session.pre.with_array(np.zeros(session.pre.spatial_shape, np.uint8))
     write_nifti(empty, tmp_path / "empty.nii.gz")
     with pytest.raises(MaskError, match=r"empty\.nii\.gz: found a mask without"):
-        import_mask(archive, "a", tmp_path / "empty.nii.gz", DceRules())
+        import_mask(archive, "a", tmp_path / "empty.nii.gz", tmp_path / "w", DceRules())
 
 
 def test_a_nifti_session_learns_only_from_a_recorded_mask(
@@ -103,12 +112,12 @@ def test_a_nifti_session_learns_only_from_a_recorded_mask(
 ) -> None:
     annotate(archive, "a")
     nifti = tmp_path / "nifti"
-    export_session(archive, "a", nifti / "b", DceRules())
+    export_session(archive, "a", nifti / "b", tmp_path / "w", DceRules())
     other = FolderArchive(nifti)
     session = opened(other, "b")
     with pytest.raises(MaskError, match="a mask without a state"):
         trainable_mask(other, session, tmp_path)
-    import_mask(other, "b", nifti / "b" / "mask.nii.gz", DceRules())
+    import_mask(other, "b", nifti / "b" / "mask.nii.gz", tmp_path / "w", DceRules())
     found = trainable_mask(other, session, tmp_path)
     assert (found.state, found.volume.array.sum()) == (
         MaskState.HUMAN,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from click.testing import CliRunner
-from sessions import annotate, archive_with, opened, untrained_segmenter
+from sessions import annotate, archive_with, delivery, opened, untrained_segmenter
 
 from model.checkpoint import write_checkpoint
 from plugin.cli import cli
@@ -31,7 +31,7 @@ def archive(tmp_path: Path) -> FolderArchive:
 def test_a_bad_session_is_recorded_and_the_batch_goes_on(
     archive: FolderArchive, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    items = segment_archive(archive, segmenter, tmp_path / "out")
+    items = segment_archive(archive, segmenter, delivery(tmp_path / "out"))
     assert [item.outcome for item in items] == ["segmented", "segmented", "failed"]
     assert "needed" in items[2].reason
     counts = {"segmented": 2, "failed": 1, "unchanged": 0}
@@ -43,12 +43,14 @@ def test_a_bad_session_is_recorded_and_the_batch_goes_on(
 def test_a_second_run_changes_nothing(
     archive: FolderArchive, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    segment_archive(archive, segmenter, tmp_path / "out", sessions=["a"])
+    segment_archive(archive, segmenter, delivery(tmp_path / "out"), sessions=["a"])
     resource = archive.root / "a" / "BRS"
     before = {
         p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in resource.iterdir()
     }
-    items = segment_archive(archive, segmenter, tmp_path / "out2", sessions=["a"])
+    items = segment_archive(
+        archive, segmenter, delivery(tmp_path / "out2"), sessions=["a"]
+    )
     assert items[0].outcome == "unchanged"
     after = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in resource.iterdir()}
     assert after == before
@@ -64,12 +66,14 @@ def test_a_second_run_changes_nothing(
 def test_a_mask_that_was_lost_half_way_is_made_again_with_the_same_bytes(
     archive: FolderArchive, segmenter: Segmenter, tmp_path: Path
 ) -> None:
-    segment_archive(archive, segmenter, tmp_path / "out", sessions=["a"])
+    segment_archive(archive, segmenter, delivery(tmp_path / "out"), sessions=["a"])
     resource = archive.root / "a" / "BRS"
     first = (resource / SEG_FILE).read_bytes()
     (resource / RESULT_FILE).unlink()
     (resource / SEG_FILE).write_bytes(first[: len(first) // 2])
-    items = segment_archive(archive, segmenter, tmp_path / "out2", sessions=["a"])
+    items = segment_archive(
+        archive, segmenter, delivery(tmp_path / "out2"), sessions=["a"]
+    )
     assert items[0].outcome == "segmented"
     assert (resource / SEG_FILE).read_bytes() == first
 
@@ -78,10 +82,10 @@ def test_other_weights_give_another_instance(
     archive: FolderArchive, segmenter: Segmenter, tmp_path: Path
 ) -> None:
     path = archive.root / "a" / "BRS" / SEG_FILE
-    segment_archive(archive, segmenter, tmp_path / "out", sessions=["a"])
+    segment_archive(archive, segmenter, delivery(tmp_path / "out"), sessions=["a"])
     first = pydicom.dcmread(path).SOPInstanceUID
     other = untrained_segmenter(seed=1)
-    segment_archive(archive, other, tmp_path / "out2", sessions=["a"])
+    segment_archive(archive, other, delivery(tmp_path / "out2"), sessions=["a"])
     assert pydicom.dcmread(path).SOPInstanceUID != first
 
 
@@ -89,7 +93,7 @@ def test_a_held_mask_is_kept_out_of_the_session(
     archive: FolderArchive, tmp_path: Path
 ) -> None:
     silent = untrained_segmenter(says=False)
-    items = segment_archive(archive, silent, tmp_path / "out", sessions=["a"])
+    items = segment_archive(archive, silent, delivery(tmp_path / "out"), sessions=["a"])
     assert items[0].verdict == "hold"
     pushed = [p.name for p in (archive.root / "a" / "BRS").iterdir()]
     assert pushed == [RESULT_FILE]
@@ -101,7 +105,11 @@ def test_annotated_sessions_can_be_left_alone(
 ) -> None:
     annotate(archive, "a")
     items = segment_archive(
-        archive, segmenter, tmp_path / "out", sessions=["a", "b"], skip_annotated=True
+        archive,
+        segmenter,
+        delivery(tmp_path / "out"),
+        sessions=["a", "b"],
+        skip_annotated=True,
     )
     assert [item.session_id for item in items] == ["b"]
 

@@ -1,12 +1,11 @@
 """Commands on a whole pool: `brs demo` and `brs rank`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from plugin.archive import open_archive
-from plugin.commands.result import say
-from plugin.dce import DceRules
+from plugin.commands.result import archive_at, say
 from plugin.demo import DemoOptions, run_demo
 from plugin.options import (
     FOLDER,
@@ -16,6 +15,7 @@ from plugin.options import (
     rules_option,
     seed_option,
     strategy_option,
+    work_option,
 )
 from plugin.rank import RankOptions, rank_archive
 
@@ -35,18 +35,20 @@ def demo(output: Path, cases: int, seed: int) -> None:
 
 
 @click.command()
-@archive_option
+@archive_option()
 @output_option
+@work_option
 @strategy_option
 @seed_option
 @rules_option
-def rank(archive: str, output: Path, strategy: str, seed: int, rules: DceRules) -> None:
+def rank(archive: str, output: Path, work: Path | None, **settings: Any) -> None:
     """Order an archive's sessions for annotation, with a reason for each.
 
     Writes ranking.csv, ranking.json (replays the choice) and report.html.
     """
-    options = RankOptions(strategy=strategy, seed=seed, rules=rules)
-    outcome = rank_archive(open_archive(archive), output, output / "work", options)
+    work = work or output / "work"
+    options = RankOptions(**settings)
+    outcome = rank_archive(archive_at(archive), output, work, options)
     picks = outcome.ranking.picks
     say(
         {

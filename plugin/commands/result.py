@@ -1,9 +1,18 @@
-"""The last line of stdout."""
+"""What every command begins and ends with: its archive, and the last line."""
 
 import json
 from typing import Any
 
 import click
+
+from plugin.archive import Archive, open_archive
+
+
+def archive_at(uri: str) -> Archive:
+    """Open an archive for the running command, and close it when the command ends."""
+    archive = open_archive(uri)
+    click.get_current_context().call_on_close(archive.close)
+    return archive
 
 
 def say(result: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`brs segment`: one folder or a whole archive."""
+"""`brs segment`: one folder, a whole archive, or one mounted session of it."""
 
 from pathlib import Path
 from typing import Any
@@ -10,57 +10,71 @@ from model.checkpoint import read_checkpoint
 from model.engine import choose_engine
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
-from plugin.archive import Archive, open_archive
-from plugin.commands.result import say
+from plugin.archive import Archive
+from plugin.commands.result import archive_at, say
 from plugin.dce import choose
 from plugin.options import (
-    FILE,
     FOLDER,
+    archive_option,
+    checkpoint_option,
     device_option,
     option,
     output_option,
     precision_option,
     rules_option,
     session_option,
+    upload_option,
+    work_option,
 )
 from plugin.pipeline import Segmenter, pair_record, segment_session
-from plugin.segment import segment_archive, tally
+from plugin.segment import Delivery, segment_archive, tally
+from plugin.session import find_pair
+from plugin.weights import find_weights
 
 
 @click.command()
-@option("--archive", help="A folder with one folder per session.")
-@option("--input", "folder", type=FOLDER, help="One session's folder instead.")
+@archive_option(required=False)
+@option("--input", "folder", type=FOLDER, help="The images of one session.")
 @output_option
-@option("--checkpoint", type=FILE, help="Weights (.safetensors).")
+@work_option
+@checkpoint_option
 @session_option
+@upload_option
 @option("--skip-annotated", is_flag=True, help="Leave sessions with a human mask.")
 @option("--dry-run", is_flag=True, help="Print the chosen pair and stop.")
 @device_option
 @precision_option
 @rules_option
 def segment(archive: str | None, folder: Path | None, **settings: Any) -> None:
-    """Segment one folder or an archive: DICOM-SEG, NIfTI, preview, result.json."""
-    if (archive is None) == (folder is None):
-        raise click.UsageError("give either --archive or --input")
+    """Segment one folder or an archive: DICOM-SEG, NIfTI, preview, result.json.
+
+    With --input, --archive and one --session the images come from the folder and the
+    result goes to that session.
+    """
+    if archive is None and folder is None:
+        raise click.UsageError("give --archive, or --input, or both with one --session")
+    if archive and folder and len(settings["session"]) != 1:
+        raise click.UsageError("--input with --archive needs exactly one --session")
+    opened = archive_at(archive) if archive else None
+    settings["work"] = settings["work"] or settings["output"] / "work"
     if settings["dry_run"]:
-        say(_dry_run(archive, folder, settings))
+        say(_dry_run(opened, folder, settings))
+    elif opened is not None:
+        say(_segment_archive(opened, folder, settings))
     elif folder is not None:
         say(_segment_folder(folder, settings))
-    else:
-        say(_segment_archive(str(archive), settings))
 
 
 def _dry_run(
-    archive: str | None, folder: Path | None, settings: dict[str, Any]
+    archive: Archive | None, folder: Path | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Say which pair would be used, per session, without computing."""
-    if folder is not None:
-        return pair_record(choose(folder, settings["rules"]))
-    opened = open_archive(str(archive))
+    if folder is not None or archive is None:
+        return pair_record(choose(folder or Path(), settings["rules"]))
     return {
         "sessions": [
-            _decision(opened, session_id, settings)
-            for session_id in settings["session"] or opened.sessions()
+            _decision(archive, session_id, settings)
+            for session_id in settings["session"] or archive.sessions()
         ]
     }
 
@@ -69,20 +83,20 @@ def _decision(
     archive: Archive, session_id: str, settings: dict[str, Any]
 ) -> dict[str, Any]:
     try:
-        folder = archive.fetch(session_id, settings["output"] / "images")
-        decision = pair_record(choose(folder, settings["rules"]))
+        pair = find_pair(archive, session_id, settings["work"], settings["rules"])
+        decision = pair_record(pair)
     except BrsError as error:
         decision = {"error": str(error)}
+    archive.release(session_id, settings["work"])
     return {"session": session_id} | decision
 
 
-def _segmenter(settings: dict[str, Any]) -> Segmenter:
-    if settings["checkpoint"] is None:
-        raise click.UsageError("give --checkpoint: train one, or take a colleague's")
+def _segmenter(archive: Archive | None, settings: dict[str, Any]) -> Segmenter:
+    weights = find_weights(settings["checkpoint"], archive, settings["work"])
     engine = choose_engine(device=settings["device"], precision=settings["precision"])
     click.echo(f"engine {engine}", err=True)
     return Segmenter(
-        read_checkpoint(settings["checkpoint"]),
+        read_checkpoint(weights),
         engine,
         settings["rules"],
         find_meters(gpus=gpu_uuids([torch.device(engine.device)])),
@@ -91,7 +105,8 @@ def _segmenter(settings: dict[str, Any]) -> Segmenter:
 
 def _segment_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     output = settings["output"]
-    result = segment_session(folder.name, folder, output, _segmenter(settings))
+    segmenter = _segmenter(None, settings)
+    result = segment_session(folder.name, folder, output, segmenter)
     return {
         "verdict": result.verdict,
         "reasons": result.reasons,
@@ -100,11 +115,19 @@ def _segment_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _segment_archive(archive: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _segment_archive(
+    archive: Archive, mounted: Path | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    delivery = Delivery(
+        output=settings["output"],
+        work=settings["work"],
+        mounted=mounted,
+        by_handler=settings["upload"] == "handler",
+    )
     items = segment_archive(
-        open_archive(archive),
-        _segmenter(settings),
-        settings["output"],
+        archive,
+        _segmenter(archive, settings),
+        delivery,
         sessions=settings["session"],
         skip_annotated=settings["skip_annotated"],
     )

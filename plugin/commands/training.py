@@ -8,8 +8,9 @@ import click
 from model.checkpoint import read_checkpoint
 from model.engine import choose_engine
 from model.progress import Budget, TrainConfig
-from plugin.archive import open_archive
-from plugin.commands.result import say
+from plugin.archive import Archive
+from plugin.commands.result import archive_at, say
+from plugin.errors import ArchiveError
 from plugin.options import (
     archive_option,
     checkpoint_option,
@@ -20,38 +21,47 @@ from plugin.options import (
     rules_option,
     seed_option,
     training_options,
+    upload_option,
+    work_option,
 )
 from plugin.train import TrainOptions, or_unknown, train_archive
+from plugin.weights import find_weights
 
 
 @click.command()
-@archive_option
+@archive_option()
 @output_option
+@work_option
+@upload_option
 @training_options
 @seed_option
 @device_option
 @precision_option
 @rules_option
 @option("--backbone-weights", default="none", help="none, a file, or imagenet.")
-def train(archive: str, output: Path, backbone_weights: str, **settings: Any) -> None:
+def train(archive: str, backbone_weights: str, **settings: Any) -> None:
     """Train from an archive's annotated sessions, with a carbon log."""
     options = _train_options(settings, backbone_weights=backbone_weights)
-    _train(archive, output, options)
+    _train(archive_at(archive), options, settings)
 
 
 @click.command()
-@archive_option
+@archive_option()
 @output_option
+@work_option
+@upload_option
 @checkpoint_option
 @training_options
 @seed_option
 @device_option
 @precision_option
 @rules_option
-def finetune(archive: str, output: Path, checkpoint: Path, **settings: Any) -> None:
+def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     """Go on training a checkpoint on an archive's annotated sessions."""
-    options = _train_options(settings, start=read_checkpoint(checkpoint))
-    _train(archive, output, options)
+    opened = archive_at(archive)
+    weights = find_weights(checkpoint, opened, _work(settings))
+    options = _train_options(settings, start=read_checkpoint(weights))
+    _train(opened, options, settings)
 
 
 def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
@@ -81,8 +91,15 @@ def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
     )
 
 
-def _train(archive: str, output: Path, options: TrainOptions) -> None:
-    outcome = train_archive(open_archive(archive), output, output / "work", options)
+def _work(settings: dict[str, Any]) -> Path:
+    work: Path = settings["work"] or settings["output"] / "work"
+    return work
+
+
+def _train(archive: Archive, options: TrainOptions, settings: dict[str, Any]) -> None:
+    outcome = train_archive(archive, settings["output"], _work(settings), options)
+    if not outcome.pushed and settings["upload"] != "handler":
+        raise _not_pushed(settings["output"])
     best = max(o.manifest.metrics["validation_dice"] for o in outcome.folds)
     say(
         {
@@ -90,8 +107,18 @@ def _train(archive: str, output: Path, options: TrainOptions) -> None:
             "folds": len(outcome.folds),
             "cases": len(outcome.gathered.infos),
             "failed": len(outcome.gathered.failures),
+            "pushed": outcome.pushed,
             "validation_dice": round(best, 4),
             "energy_kwh": or_unknown(outcome.footprint.energy_kwh),
             "cfp_kg": or_unknown(outcome.footprint.cfp_kg),
         }
+    )
+
+
+def _not_pushed(output: Path) -> ArchiveError:
+    return ArchiveError(
+        "the trained folds",
+        found="a refusal when they were pushed; see the warnings above",
+        needed="write access until the training ends",
+        mend=f"run again: they are in {output}, nothing is trained twice",
     )

@@ -48,9 +48,9 @@ def acquisitions(
     found = []
     for group in _clusters(points, on_one_grid):
         protocols = _clusters(group, _same_protocol)
-        found.append(_in_order(group, is_one_protocol=len(protocols) == 1))
+        found.append(in_order(group, is_one_protocol=len(protocols) == 1))
         if len(protocols) > 1:
-            found += [_in_order(p, is_one_protocol=True) for p in protocols]
+            found += [in_order(p, is_one_protocol=True) for p in protocols]
     return found
 
 
@@ -107,7 +107,7 @@ def _same_protocol(a: TimePoint, b: TimePoint) -> bool:
     )
 
 
-def _in_order(points: Sequence[TimePoint], *, is_one_protocol: bool) -> Acquisition:
+def in_order(points: Sequence[TimePoint], *, is_one_protocol: bool) -> Acquisition:
     """Sort by the first clock that separates all points, else by series number."""
     flags = []
     if any(point.clock == INSTANCE_ORDER for point in points):

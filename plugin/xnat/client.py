@@ -1,0 +1,286 @@
+"""REST calls to one XNAT server: retried, timed out, and never quoted in errors.
+
+The body of an answer may hold labels that identify a patient, so no message repeats
+one. A login page that comes with status 200 is told from data.
+"""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+import requests
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+from plugin.errors import ArchiveError
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 20
+PASSING = frozenset({429, 500, 502, 503, 504})
+UNAUTHORISED, FORBIDDEN, NOT_FOUND = 401, 403, 404
+
+Answer = TypeVar("Answer")
+Login = Callable[[], requests.Session]
+Body = bytes | Path | None
+
+
+class LoginError(ArchiveError):
+    """The server takes the login no longer, or never did."""
+
+
+class ForbiddenError(ArchiveError):
+    """The user lacks a right; trying again does not help."""
+
+
+class StatusError(ArchiveError):
+    """The server answered with another status than those that were expected."""
+
+    def __init__(self, subject: str, status: int, reason: str = "") -> None:
+        said = f": {reason}" if reason else ""
+        super().__init__(
+            subject,
+            found=f"status {status}{said}",
+            needed="success",
+            mend="see the server's log, then run again",
+        )
+        self.status = status
+
+
+class PassingError(ArchiveError):
+    """What may pass: no connection, a time-out, a busy server, a cut answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call waits, and how often it is tried."""
+
+    attempts: int = 5
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
+    connect_s: float = 12.0
+    read_s: float = 300.0
+
+
+class XnatClient:
+    """Calls below one host, with one login that is renewed once when it ends."""
+
+    def __init__(self, host: str, login: Login, patience: Patience) -> None:
+        self.host = host
+        self.patience = patience
+        self._login = login
+        self._http = login()
+
+    def rows(self, path: str, subject: str, **query: str) -> list[dict[str, str]]:
+        """Return the rows of a ResultSet; another document is an error.
+
+        XNAT answers an unknown path below an experiment with the experiment itself.
+        """
+        document = self.json(path, subject, **query)
+        try:
+            found = document["ResultSet"]["Result"]
+        except (KeyError, TypeError):
+            raise _strange(subject, "a document that is no listing") from None
+        return [{str(k): str(v) for k, v in row.items()} for row in found]
+
+    def json(self, path: str, subject: str, **query: str) -> Any:
+        """Return a JSON answer."""
+        body = self.read(path, subject, format="json", **query)
+        try:
+            return json.loads(body or b"null")
+        except ValueError:
+            raise _strange(subject, "an answer that is no JSON") from None
+
+    def read(self, path: str, subject: str, **query: str) -> bytes | None:
+        """Return the body of an answer, None when there is no such object."""
+        return self.retried(lambda: self._read(path, subject, query))
+
+    def begin(self, path: str, subject: str, limit_bytes: int) -> bytes:
+        """Return at most the first bytes of an answer, and leave the rest unread."""
+
+        def first() -> bytes:
+            with self.stream(path, subject) as chunks:
+                buffer = io.BytesIO()
+                for chunk in chunks:
+                    buffer.write(chunk)
+                    if buffer.tell() >= limit_bytes:
+                        break
+                return buffer.getvalue()[:limit_bytes]
+
+        return self.retried(first)
+
+    @contextmanager
+    def stream(
+        self, path: str, subject: str, **query: str
+    ) -> Iterator[Iterator[bytes]]:
+        """Yield the body in chunks; what cuts it off is a ``PassingError``."""
+        answer = self._send("GET", path, subject, query, stream=True)
+        with answer:
+            _check(answer, subject)
+            yield _chunks(answer, subject)
+
+    def put(self, path: str, subject: str, body: Body = None, **query: str) -> str:
+        """Send a body (none, bytes, or a file that is streamed); return the answer."""
+        return self.retried(lambda: self._put(path, subject, body, query))
+
+    def post(self, path: str, subject: str, document: Any, **query: str) -> str:
+        """Send JSON once (a POST is not repeated); return the answer's text."""
+        answer = self._send("POST", path, subject, query, json=document)
+        _check(answer, subject, html_is_wrong=False)
+        return str(answer.text)
+
+    def status(self, path: str, subject: str) -> int:
+        """Return the status of a GET, whatever it is."""
+
+        def ask() -> int:
+            answer = self._send("GET", path, subject, {})
+            if answer.status_code in PASSING:
+                raise _passing(subject, f"status {answer.status_code}")
+            return int(answer.status_code)
+
+        return self.retried(ask)
+
+    def retried(self, call: Callable[[], Answer]) -> Answer:
+        """Return what ``call`` returns, tried again with back-off while it may pass."""
+        patience = self.patience
+        retrying = Retrying(
+            stop=stop_after_attempt(patience.attempts),
+            wait=wait_exponential_jitter(
+                initial=patience.first_wait_s, max=patience.longest_wait_s
+            ),
+            retry=retry_if_exception_type(PassingError),
+            before_sleep=_tell,
+            reraise=True,
+        )
+        return retrying(call)
+
+    def _read(self, path: str, subject: str, query: dict[str, str]) -> bytes | None:
+        answer = self._send("GET", path, subject, query)
+        if answer.status_code == NOT_FOUND:
+            return None
+        _check(answer, subject)
+        return bytes(answer.content)
+
+    def _put(self, path: str, subject: str, body: Body, query: dict[str, str]) -> str:
+        headers = {"Content-Type": "application/octet-stream"}
+        if isinstance(body, Path):
+            with body.open("rb") as file:
+                answer = self._send(
+                    "PUT", path, subject, query, data=file, headers=headers
+                )
+        else:
+            answer = self._send("PUT", path, subject, query, data=body, headers=headers)
+        _check(answer, subject, html_is_wrong=False)
+        return str(answer.text)
+
+    def _send(
+        self, method: str, path: str, subject: str, query: dict[str, str], **more: Any
+    ) -> requests.Response:
+        """Send one request; a login that ended is renewed and the request repeated."""
+        answer = self._request(method, path, subject, query, more)
+        if answer.status_code != UNAUTHORISED:
+            return answer
+        answer.close()
+        self._http = self._login()
+        _rewind(more.get("data"))
+        answer = self._request(method, path, subject, query, more)
+        if answer.status_code == UNAUTHORISED:
+            raise login_refused(self.host)
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        subject: str,
+        query: dict[str, str],
+        more: dict[str, Any],
+    ) -> requests.Response:
+        limits = (self.patience.connect_s, self.patience.read_s)
+        url = self.host + path
+        try:
+            return self._http.request(
+                method, url, params=query, timeout=limits, allow_redirects=False, **more
+            )
+        except requests.RequestException as error:
+            raise _passing(subject, type(error).__name__) from None
+
+
+def path_of(*segments: str) -> str:
+    """Return an absolute path of quoted segments."""
+    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+
+
+def login_refused(host: str) -> LoginError:
+    """Return the error of a login that the server does not take (any more)."""
+    return LoginError(
+        f"XNAT at {host}",
+        found="the login was refused, or the token expired (401)",
+        needed="a valid alias token, or user and password, in XNAT_USER and XNAT_PASS",
+        mend="launch again; for long trainings have aliasTokenTimeout raised",
+    )
+
+
+def _check(
+    answer: requests.Response, subject: str, *, html_is_wrong: bool = True
+) -> None:
+    status = answer.status_code
+    if status in PASSING:
+        raise _passing(subject, f"status {status}")
+    if status == FORBIDDEN:
+        raise ForbiddenError(
+            subject,
+            found="the user may not do this (403)",
+            needed="the role member or owner in the project",
+            mend="ask the project's owner for the role, then launch again",
+        )
+    if status >= 300:
+        raise StatusError(subject, status)
+    if html_is_wrong and "html" in answer.headers.get("Content-Type", "").lower():
+        raise _passing(subject, "a web page instead of data (a login page?)")
+
+
+def _chunks(answer: requests.Response, subject: str) -> Iterator[bytes]:
+    try:
+        yield from answer.iter_content(CHUNK_BYTES)
+    except requests.RequestException as error:
+        raise _passing(subject, f"an answer cut off ({type(error).__name__})") from None
+
+
+def _passing(subject: str, found: str) -> PassingError:
+    return PassingError(
+        subject,
+        found=found,
+        needed="a complete answer",
+        mend="run again: what is complete is not fetched or sent twice",
+    )
+
+
+def _strange(subject: str, found: str) -> NoReturn:
+    raise ArchiveError(
+        subject,
+        found=found,
+        needed="what XNAT 1.8 or newer answers",
+        mend="run `brs doctor`; check XNAT_HOST and proxies in between",
+    )
+
+
+def _rewind(body: Any) -> None:
+    if isinstance(body, io.IOBase):
+        body.seek(0)
+
+
+def _tell(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.warning("attempt %d: %s", state.attempt_number, error)

@@ -1,0 +1,147 @@
+"""Files of an archive, pulled to disk and verified; what is there is not pulled again.
+
+A scan comes as one zip first, because thousands of small requests are slow; whatever
+is missing after that comes file by file. No name that the server sends becomes a
+path: a file is stored under the hash of its name.
+"""
+
+import hashlib
+import logging
+import zipfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+from urllib.parse import unquote
+
+from plugin.xnat.client import CHUNK_BYTES, PassingError, StatusError, XnatClient
+from plugin.xnat.listing import RemoteFile
+
+logger = logging.getLogger(__name__)
+
+ZIP_FROM_FILES = 8
+"""Fewer missing files than this come one by one."""
+WORKERS = 4
+MD5_LENGTH = 32
+PREAMBLE_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A remote file, and where it goes."""
+
+    file: RemoteFile
+    path: Path
+
+
+def pull(client: XnatClient, files: Sequence[RemoteFile], folder: Path) -> None:
+    """Bring ``files`` of one scan into ``folder``, each verified by size and digest.
+
+    Disk: the files and, while it is unpacked, their zip. Memory: a chunk per worker.
+
+    Raises
+    ------
+    ArchiveError
+        If a file is still missing or wrong after all attempts.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [Wanted(file, folder / local_name(file)) for file in files]
+    missing = _missing(wanted)
+    if len(missing) >= ZIP_FROM_FILES:
+        _pull_zip(client, missing)
+        missing = _missing(missing)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(lambda item: _pull_file(client, item), missing))
+
+
+def local_name(file: RemoteFile) -> str:
+    """Return the name of a pulled file: nothing of the server's own, and stable."""
+    return hashlib.sha256(file.uri.encode()).hexdigest()[:24] + ".dcm"
+
+
+def _missing(wanted: Sequence[Wanted]) -> list[Wanted]:
+    return [item for item in wanted if not _is_whole(item)]
+
+
+def _is_whole(item: Wanted) -> bool:
+    return item.path.is_file() and not _fault(item.path, item.file)
+
+
+def _fault(path: Path, file: RemoteFile) -> str:
+    """Return what is wrong with a pulled file, empty when nothing is."""
+    size = path.stat().st_size
+    if size != file.size:
+        return f"{size} bytes"
+    if len(file.digest) == MD5_LENGTH:
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        return "" if digest == file.digest else "another digest"
+    with path.open("rb") as stream:
+        stream.seek(PREAMBLE_BYTES)
+        return "" if stream.read(4) == b"DICM" else "no DICOM"
+
+
+def _pull_zip(client: XnatClient, missing: Sequence[Wanted]) -> None:
+    """Pull a scan's resource as one zip and keep the members that are right."""
+    file = missing[0].file
+    path = file.uri.partition("/files/")[0] + "/files"
+    with TemporaryFile(dir=missing[0].path.parent) as archive:
+        try:
+            with client.stream(path, subject_of(file), format="zip") as chunks:
+                for chunk in chunks:
+                    archive.write(chunk)
+            _unpack(archive, {unquote(item.file.name): item for item in missing})
+        except (PassingError, StatusError, zipfile.BadZipFile, OSError) as error:
+            kind = type(error).__name__
+            logger.info("%s: no zip (%s), file by file", subject_of(file), kind)
+
+
+def _unpack(archive: IO[bytes], wanted: dict[str, Wanted]) -> None:
+    """Write the wanted members; others, whatever they are called, are left inside."""
+    with zipfile.ZipFile(archive) as container:
+        for member in container.infolist():
+            item = wanted.get(member.filename.partition("/files/")[2])
+            if item is None or member.file_size != item.file.size:
+                continue
+            with container.open(member) as source:
+                _store(iter(partial(source.read, CHUNK_BYTES), b""), item)
+
+
+def _pull_file(client: XnatClient, item: Wanted) -> None:
+    def once() -> None:
+        with client.stream(item.file.uri, subject_of(item.file)) as chunks:
+            fault = _store(chunks, item)
+        if fault:
+            raise PassingError(
+                subject_of(item.file),
+                found=f"a file of {fault}",
+                needed=f"{item.file.size} bytes with the digest of the catalog",
+                mend="refresh the session's catalogs in XNAT, then run again",
+            )
+
+    client.retried(once)
+
+
+def _store(chunks: Iterable[bytes], item: Wanted) -> str:
+    """Write chunks beside the target and move them there if they are right."""
+    part = item.path.with_suffix(".part")
+    written = 0
+    with part.open("wb") as stream:
+        for chunk in chunks:
+            written += len(chunk)
+            if written > item.file.size:
+                break
+            stream.write(chunk)
+    fault = _fault(part, item.file) if written <= item.file.size else "more bytes"
+    if fault:
+        part.unlink()
+    else:
+        part.replace(item.path)
+    return fault
+
+
+def subject_of(file: RemoteFile) -> str:
+    """Return how messages call a file: by scan or resource, never by name."""
+    return f"scan {file.scan_id}" if file.scan_id else f"resource {file.resource}"
