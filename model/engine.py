@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from model.errors import DeviceError
+
 BF16_MUST_BE_FASTER_BY = 1.3
 
 
@@ -30,9 +32,22 @@ class Engine:
 
 
 def choose_engine(*, device: str = "auto", precision: str = "auto") -> Engine:
-    """Return the engine asked for, with ``auto`` decided by what the machine has."""
+    """Return the engine asked for, with ``auto`` decided by what the machine has.
+
+    Raises
+    ------
+    DeviceError
+        If a GPU is asked for and none can be used.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {device}",
+            found="no GPU that PyTorch can use",
+            needed="a visible NVIDIA GPU and its driver",
+            mend="give the container a GPU, or choose the device cpu or auto",
+        )
     if precision == "auto":
         precision = "bf16" if _bf16_pays(device) else "fp32"
     return Engine(device, precision)

@@ -8,7 +8,8 @@ BrsError                  (also the root of ``plugin.errors``)
     ├── SelectionError    a strategy cannot rank this pool
     ├── StoreError        the case store on disk is missing, stale or damaged
     ├── TrainingError     too few cases, or a budget ended before one epoch
-    └── CheckpointError   weights missing, unreadable, or of another architecture
+    ├── CheckpointError   weights missing, unreadable, or of another architecture
+    └── DeviceError       the device asked for is not there
 """
 
 
@@ -53,3 +54,7 @@ class TrainingError(ModelError):
 
 class CheckpointError(ModelError):
     """Weights missing, unreadable, or of another architecture."""
+
+
+class DeviceError(ModelError):
+    """The device asked for is not there."""

@@ -10,11 +10,13 @@ import click
 
 from model.errors import BrsError
 from plugin import log
+from plugin.commands.container import command_lint, launch
 from plugin.commands.masks import evaluate, export, import_, review
 from plugin.commands.pool import demo, rank
 from plugin.commands.result import say
 from plugin.commands.segmenting import segment
 from plugin.commands.training import finetune, train
+from plugin.commands.xnat import doctor, xnat_install
 from plugin.errors import exit_code
 from plugin.version import VERSION
 
@@ -35,6 +37,7 @@ def cli(verbose: int) -> None:
 for command in (
     *(demo, rank, train, finetune, segment),
     *(review, evaluate, export, import_),
+    *(command_lint, launch, xnat_install, doctor),
 ):
     cli.add_command(command)
 

@@ -1,7 +1,7 @@
 """Errors of the doors, and the exit code of every cause.
 
 BrsError                   1
-├── ModelError             1  (CheckpointError 5, TrainingError 6)
+├── ModelError             1  (CheckpointError 5, TrainingError 6, DeviceError 9)
 └── PluginError            1
     ├── InputError         3  no usable breast DCE pair, or unreadable images
     ├── MaskError          4  a mask without a state, in a wrong one, or on another grid
@@ -11,7 +11,9 @@ BrsError                   1
 Usage errors of the command line exit with 2 (click).
 """
 
-from model.errors import BrsError, CheckpointError, TrainingError
+from collections.abc import Sequence
+
+from model.errors import BrsError, CheckpointError, DeviceError, TrainingError
 
 
 class PluginError(BrsError):
@@ -41,7 +43,15 @@ EXIT_CODES: dict[type[BrsError], int] = {
     TrainingError: 6,
     ArchiveError: 7,
     ConfigError: 8,
+    DeviceError: 9,
 }
+
+
+def common_cause(errors: Sequence[BrsError]) -> type[BrsError]:
+    """Return the documented kind that all ``errors`` share, else ``InputError``."""
+    kinds = {next((k for k in EXIT_CODES if isinstance(e, k)), None) for e in errors}
+    (kind,) = kinds if len(kinds) == 1 else (None,)
+    return kind or InputError
 
 
 def exit_code(error: BrsError) -> int:

@@ -81,6 +81,8 @@ def evaluate_archive(
             logger.warning("session %s is not evaluated: %s", session_id, error)
             failures[session_id] = str(error)
             continue
+        finally:
+            predicted.release(session_id, work)
         slices += of_slices
         cases.append(of_case)
     if not cases:
@@ -116,7 +118,6 @@ def _score(
 ) -> SessionScores:
     pair = find_pair(predicted, session_id, work, rules)
     session = load_session(session_id, pair)
-    predicted.release(session_id, work)
     found = _predicted_mask(predicted, session, work)
     truth = _human_mask(reference, session, work)
     canonical = [v.to_patient_orientation(ORIENTATION) for v in (found, truth)]

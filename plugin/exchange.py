@@ -55,7 +55,6 @@ def import_mask(
         If the mask is empty. GeometryError if it lies on another grid.
     """
     session = load_session(session_id, find_pair(archive, session_id, work, rules))
-    archive.release(session_id, work)
     mask = read_nifti(path).match_geometry(session.pre)
     check_same_grid(session.pre, mask)
     if not mask.array.any():
@@ -66,7 +65,9 @@ def import_mask(
             mend="export it again from the drawing program",
         )
     binary = mask.with_array((mask.array > 0).astype(np.uint8))
-    return store_human_mask(archive, session, binary)
+    uid = store_human_mask(archive, session, binary)
+    archive.release(session_id, work)
+    return uid
 
 
 def store_human_mask(archive: Archive, session: OpenSession, mask: Volume) -> str:

@@ -4,7 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from model.dataset import folder_name
 from model.errors import BrsError
 from plugin.archive import Archive
 from plugin.dce import choose
-from plugin.errors import InputError
+from plugin.errors import ArchiveError, common_cause
 from plugin.masks import RECORD_FILE, has_trainable_mask, read_record
 from plugin.pipeline import (
     RESULT_FILE,
@@ -41,6 +41,8 @@ class BatchItem:
     """``segmented``, ``unchanged`` or ``failed``."""
     verdict: str = ""
     reason: str = ""
+    not_shown: str = ""
+    """Why the archive's viewer does not have the mask, though it should."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,10 +81,11 @@ def segment_archive(
 
     Raises
     ------
-    InputError
-        If every session failed.
+    BrsError
+        If every session failed: of their common kind, else ``InputError``.
     """
-    items = []
+    items: list[BatchItem] = []
+    errors: list[BrsError] = []
     for session_id in tqdm(
         sessions or archive.sessions(), desc="segmenting", disable=None
     ):
@@ -95,12 +98,13 @@ def segment_archive(
         except BrsError as error:
             logger.warning("session %s failed: %s", session_id, error)
             items.append(BatchItem(session_id, "failed", reason=str(error)))
+            errors.append(error)
         finally:
             archive.release(session_id, delivery.work)
     text = json.dumps([asdict(item) for item in items], indent=1)
     write_atomically(delivery.records / "batch.json", text.encode())
-    if items and all(item.outcome == "failed" for item in items):
-        raise _all_failed(items)
+    if errors and len(errors) == len(items):
+        raise _all_failed(errors)
     return tuple(items)
 
 
@@ -109,7 +113,9 @@ def tally(items: Sequence[BatchItem]) -> dict[str, int]:
     outcomes = Counter(item.outcome for item in items)
     verdicts = Counter(item.verdict for item in items if item.verdict)
     names = ("segmented", "unchanged", "failed")
-    return {n: outcomes[n] for n in names} | {n: verdicts[n] for n in VERDICTS}
+    hidden = {"not_shown": sum(bool(item.not_shown) for item in items)}
+    counts = {n: outcomes[n] for n in names} | {n: verdicts[n] for n in VERDICTS}
+    return counts | hidden
 
 
 def _segment_one(
@@ -131,9 +137,21 @@ def _segment_one(
         push(archive, result, folder, by_handler=delivery.by_handler)
         reasons = "; ".join(result.reasons)
         item = BatchItem(session_id, "segmented", result.verdict, reasons)
-    if item.verdict != "hold" and (folder / SEG_FILE).exists():
-        weights = segmenter.checkpoint.manifest.weights_sha256
-        archive.publish(session_id, folder / SEG_FILE, weights)
+    if item.verdict == "hold" or not (folder / SEG_FILE).exists():
+        return item
+    weights = segmenter.checkpoint.manifest.weights_sha256
+    return _shown(archive, item, folder / SEG_FILE, weights)
+
+
+def _shown(
+    archive: Archive, item: BatchItem, segmentation: Path, weights_sha256: str
+) -> BatchItem:
+    """Show the mask in the archive's viewer; its file is safe if that is refused."""
+    try:
+        archive.publish(item.session_id, segmentation, weights_sha256)
+    except ArchiveError as error:
+        logger.warning("session %s: not in the viewer: %s", item.session_id, error)
+        return replace(item, not_shown=str(error))
     return item
 
 
@@ -198,10 +216,10 @@ def _stored_result(archive: Archive, session_id: str) -> Mapping[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _all_failed(items: Sequence[BatchItem]) -> InputError:
-    return InputError(
-        f"{len(items)} sessions",
-        found=f"none that could be segmented; the first: {items[0].reason}",
+def _all_failed(errors: Sequence[BrsError]) -> BrsError:
+    return common_cause(errors)(
+        f"{len(errors)} sessions",
+        found=f"none that could be segmented; the first: {errors[0]}",
         needed="at least one",
         mend="see batch.json for the reason of each",
     )

@@ -153,15 +153,15 @@ class XnatArchive:
 
     def _own(self, session_id: str) -> XnatSession:
         """Return a session by id or label; one of another project is refused."""
-        self.sessions()
-        known = self._sessions or {}
-        by_label = {session.label: session for session in known.values()}
-        session = known.get(session_id) or by_label.get(session_id)
+        session = self._known(session_id)
+        if session is None:
+            self._sessions = None
+            session = self._known(session_id)
         if session is None:
             raise ArchiveError(
                 f"session {session_id}",
                 found="no such MR session in the project",
-                needed=f"one of the {len(known)} sessions",
+                needed=f"one of the {len(self.sessions())} sessions",
                 mend="check the id, and that the user may read the session",
             )
         if session.owner != self.project:
@@ -172,6 +172,13 @@ class XnatArchive:
                 mend=f"run on project {session.owner}",
             )
         return session
+
+    def _known(self, name: str) -> XnatSession | None:
+        """Return the session of that id or label in the listing."""
+        self.sessions()
+        known = self._sessions or {}
+        by_label = {session.label: session for session in known.values()}
+        return known.get(name) or by_label.get(name)
 
     def _folder(self, session_id: str, work: Path) -> Path:
         return work / "images" / folder_name(session_id)

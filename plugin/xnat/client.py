@@ -20,7 +20,7 @@ from tenacity import (
     Retrying,
     retry_if_exception_type,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_random_exponential,
 )
 
 from plugin.errors import ArchiveError
@@ -95,12 +95,16 @@ class XnatClient:
         return [{str(k): str(v) for k, v in row.items()} for row in found]
 
     def json(self, path: str, subject: str, **query: str) -> Any:
-        """Return a JSON answer."""
-        body = self.read(path, subject, format="json", **query)
-        try:
-            return json.loads(body or b"null")
-        except ValueError:
-            raise _strange(subject, "an answer that is no JSON") from None
+        """Return a JSON answer; one that is cut short is asked for again."""
+
+        def whole() -> Any:
+            body = self._read(path, subject, {"format": "json"} | query)
+            try:
+                return json.loads(body or b"null")
+            except ValueError:
+                raise _passing(subject, "an answer that is no JSON") from None
+
+        return self.retried(whole)
 
     def read(self, path: str, subject: str, **query: str) -> bytes | None:
         """Return the body of an answer, None when there is no such object."""
@@ -134,11 +138,37 @@ class XnatClient:
         """Send a body (none, bytes, or a file that is streamed); return the answer."""
         return self.retried(lambda: self._put(path, subject, body, query))
 
+    def put_json(self, path: str, subject: str, document: Any) -> str:
+        """Send JSON to a preference; return the answer's text."""
+
+        def send() -> str:
+            answer = self._send("PUT", path, subject, {}, json=document)
+            _check(answer, subject, html_is_wrong=False)
+            return str(answer.text)
+
+        return self.retried(send)
+
+    def delete(self, path: str, subject: str) -> None:
+        """Delete once; what is gone already is well."""
+        answer = self._send("DELETE", path, subject, {})
+        if answer.status_code != NOT_FOUND:
+            _check(answer, subject, html_is_wrong=False)
+
     def post(self, path: str, subject: str, document: Any, **query: str) -> str:
         """Send JSON once (a POST is not repeated); return the answer's text."""
         answer = self._send("POST", path, subject, query, json=document)
         _check(answer, subject, html_is_wrong=False)
         return str(answer.text)
+
+    def header(self, path: str, subject: str, name: str) -> str:
+        """Return one header of a GET's answer, empty when it has none."""
+
+        def ask() -> str:
+            answer = self._send("GET", path, subject, {})
+            _check(answer, subject, html_is_wrong=False)
+            return str(answer.headers.get(name, ""))
+
+        return self.retried(ask)
 
     def status(self, path: str, subject: str) -> int:
         """Return the status of a GET, whatever it is."""
@@ -156,8 +186,8 @@ class XnatClient:
         patience = self.patience
         retrying = Retrying(
             stop=stop_after_attempt(patience.attempts),
-            wait=wait_exponential_jitter(
-                initial=patience.first_wait_s, max=patience.longest_wait_s
+            wait=wait_random_exponential(
+                multiplier=patience.first_wait_s, max=patience.longest_wait_s
             ),
             retry=retry_if_exception_type(PassingError),
             before_sleep=_tell,
@@ -242,7 +272,7 @@ def _check(
         raise ForbiddenError(
             subject,
             found="the user may not do this (403)",
-            needed="the role member or owner in the project",
+            needed="the role member for a session, owner for the project itself",
             mend="ask the project's owner for the role, then launch again",
         )
     if status >= 300:

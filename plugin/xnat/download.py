@@ -76,11 +76,16 @@ def _fault(path: Path, file: RemoteFile) -> str:
     if size != file.size:
         return f"{size} bytes"
     if len(file.digest) == MD5_LENGTH:
-        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, _md5).hexdigest()
         return "" if digest == file.digest else "another digest"
     with path.open("rb") as stream:
         stream.seek(PREAMBLE_BYTES)
         return "" if stream.read(4) == b"DICM" else "no DICOM"
+
+
+def _md5() -> "hashlib._Hash":
+    return hashlib.md5(usedforsecurity=False)
 
 
 def _pull_zip(client: XnatClient, missing: Sequence[Wanted]) -> None:

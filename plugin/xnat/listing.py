@@ -93,10 +93,13 @@ def scan_files(client: XnatClient, session_id: str) -> tuple[RemoteFile, ...]:
 
 
 def session_files(client: XnatClient, session_id: str) -> tuple[RemoteFile, ...]:
-    """Return the files of the session's own resources: one request."""
+    """Return the files of the session's own resources: one request.
+
+    XNAT lists those of scans and assessors with them.
+    """
     path = "/data" + path_of("experiments", session_id, "files")
     found = _files(client, path, session_id)
-    return tuple(file for file in found if not file.scan_id)
+    return tuple(f for f in found if not f.scan_id and "/assessors/" not in f.uri)
 
 
 def _files(client: XnatClient, path: str, session_id: str) -> tuple[RemoteFile, ...]:

@@ -1,0 +1,365 @@
+"""The XNAT archive against the stand-in server: pulls, writes, traps and faults."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sessions import box_mask, untrained_segmenter, write_pair
+from standin.server import Fault, StandIn
+
+from plugin import seg
+from plugin.errors import ArchiveError, InputError
+from plugin.exchange import HUMAN_FILE, store_human_mask
+from plugin.masks import has_trainable_mask
+from plugin.pipeline import SEG_FILE, Sides, segment_session
+from plugin.provenance import MaskState
+from plugin.rules import DceRules
+from plugin.session import OpenSession, find_pair, load_session
+from plugin.xnat.client import ForbiddenError, LoginError, PassingError, Patience
+from plugin.xnat.target import XnatTarget
+from plugin.xnat_archive import XnatArchive
+
+QUICK = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, read_s=5.0)
+RULES = DceRules()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StandIn]:
+    with StandIn.start(tmp_path / "xnat") as server:
+        server.add_user("alice", "alice-secret")
+        server.add_user("bob", "bob-secret")
+        server.add_project("BREAST", members=("alice",), collaborators=("bob",))
+        yield server
+
+
+@pytest.fixture
+def session_id(server: StandIn, tmp_path: Path) -> str:
+    return add_session(server, tmp_path, "S1", "MR1")
+
+
+def add_session(server: StandIn, tmp_path: Path, subject: str, label: str) -> str:
+    folder = tmp_path / "source" / label
+    write_pair(folder, patient=f"PLANTED-ID-{label}")
+    return server.add_session("BREAST", subject=subject, label=label, dicom=folder)
+
+
+def archive_of(
+    server: StandIn, user: str = "alice", *, patience: Patience = QUICK
+) -> XnatArchive:
+    target = XnatTarget(server.url, "BREAST", user, f"{user}-secret")
+    return XnatArchive(target, patience)
+
+
+def opened(archive: XnatArchive, session_id: str, work: Path) -> OpenSession:
+    pair = find_pair(archive, session_id, work, RULES)
+    return load_session(session_id, pair)
+
+
+def digests(folder: Path) -> set[str]:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def drafted(archive: XnatArchive, session_id: str, tmp_path: Path) -> Path:
+    folder = archive.fetch(session_id, tmp_path / "w")
+    segment_session(session_id, folder, tmp_path / "result", untrained_segmenter())
+    return tmp_path / "result" / SEG_FILE
+
+
+def test_sessions_are_listed_by_id_in_one_request(
+    server: StandIn, tmp_path: Path
+) -> None:
+    ids = [add_session(server, tmp_path, f"S{n}", f"MR{n}") for n in range(3)]
+    archive = archive_of(server)
+    before = len(server.requests)
+    assert archive.sessions() == sorted(ids)
+    assert len(server.requests) - before == 1
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_the_files_that_arrive_are_the_servers_own(
+    server: StandIn, session_id: str, tmp_path: Path, *, checksums: bool
+) -> None:
+    server.checksums = checksums
+    folder = archive_of(server).fetch(session_id, tmp_path / "w")
+    assert digests(folder) == digests(tmp_path / "source" / "MR1")
+
+
+def test_what_is_there_is_not_pulled_again(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server)
+    archive.fetch(session_id, tmp_path / "w")
+    before = len(server.requests)
+    archive.fetch(session_id, tmp_path / "w")
+    assert all("/resources/" not in r.path for r in server.requests[before:])
+
+
+def test_a_session_may_be_named_by_its_label(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    assert digests(archive_of(server).fetch("MR1", tmp_path / "w"))
+
+
+def test_an_alias_token_opens_the_archive_and_its_end_is_said(
+    server: StandIn, session_id: str
+) -> None:
+    alias, secret = server.issue_token("alice")
+    archive = XnatArchive(XnatTarget(server.url, "BREAST", alias, secret), QUICK)
+    assert archive.sessions() == [session_id]
+    server.expire_token(alias)
+    with pytest.raises(LoginError, match="token expired"):
+        archive.read(session_id, "result.json")
+
+
+def test_a_wrong_password_is_refused_at_once(server: StandIn) -> None:
+    target = XnatTarget(server.url, "BREAST", "alice", "wrong")
+    with pytest.raises(LoginError, match="login was refused"):
+        XnatArchive(target, QUICK)
+
+
+def test_one_session_is_used_and_closed(server: StandIn, session_id: str) -> None:
+    archive = archive_of(server)
+    archive.sessions()
+    archive.read(session_id, "x")
+    assert server.open_sessions == 1
+    archive.close()
+    assert server.open_sessions == 0
+
+
+def test_a_session_that_ended_is_renewed_once(server: StandIn, session_id: str) -> None:
+    archive = archive_of(server)
+    server.faults.append(Fault(path=r"/data/experiments", status=401, times=1))
+    assert archive.read(session_id, "x") is None
+
+
+FAULTS = {
+    "500": {"status": 500},
+    "503": {"status": 503},
+    "a login page with status 200": {"html_login": True},
+    "a connection cut in the middle": {"cut_after_bytes": 300},
+    "a truncated answer": {"truncate": 300},
+    "other bytes of the same length": {"corrupt": True},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_a_fault_that_passes_does_no_harm(
+    server: StandIn, session_id: str, tmp_path: Path, fault: dict[str, int]
+) -> None:
+    archive = archive_of(server)
+    path = r"/scans/.*/files"
+    server.faults.append(Fault(path=path, method="GET", times=2, **fault))  # type: ignore[arg-type]
+    folder = archive.fetch(session_id, tmp_path / "w")
+    assert digests(folder) == digests(tmp_path / "source" / "MR1")
+
+
+def test_a_fault_that_stays_is_named_and_leaves_no_half_file(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server)
+    archive.sessions()
+    server.faults.append(
+        Fault(path=r"/resources/.*/files", method="GET", times=999, html_login=True)
+    )
+    with pytest.raises(PassingError, match="web page instead of data"):
+        archive.fetch(session_id, tmp_path / "w")
+    assert digests(tmp_path / "w") <= digests(tmp_path / "source")
+
+
+def test_a_time_out_is_tried_again(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server, patience=replace(QUICK, read_s=0.3))
+    server.faults.append(Fault(path=r"/scans$", method="GET", times=1, delay_s=1.0))
+    assert digests(archive.fetch(session_id, tmp_path / "w"))
+
+
+def test_a_written_file_is_there_and_replaced(server: StandIn, session_id: str) -> None:
+    archive = archive_of(server)
+    for owner in (None, session_id):
+        archive.write(owner, "a b/c#.txt", b"one")
+        archive.write(owner, "a b/c#.txt", b"two")
+        assert archive.read(owner, "a b/c#.txt") == b"two"
+    assert archive.read(session_id, "nothing") is None
+
+
+@pytest.mark.parametrize("fault", [{"drop_upload": True}, {"status": 502}])
+def test_an_upload_that_is_cut_is_sent_again(
+    server: StandIn, session_id: str, fault: dict[str, bool]
+) -> None:
+    archive = archive_of(server)
+    server.faults.append(Fault(path=r"/files/r", method="PUT", times=1, **fault))  # type: ignore[arg-type]
+    archive.write(session_id, "r", b"data" * 1000)
+    assert archive.read(session_id, "r") == b"data" * 1000
+
+
+def test_a_collaborator_is_refused_before_any_computing(
+    server: StandIn, session_id: str
+) -> None:
+    archive = archive_of(server, "bob")
+    assert archive.sessions() == [session_id]
+    for owner in (None, session_id):
+        with pytest.raises(ForbiddenError, match="member or owner"):
+            archive.prepare(owner)
+
+
+def test_a_shared_session_is_refused_with_its_owner(
+    server: StandIn, tmp_path: Path
+) -> None:
+    server.add_project("OTHER", members=("alice",))
+    write_pair(tmp_path / "o")
+    shared = server.add_session("OTHER", subject="S", label="O", dicom=tmp_path / "o")
+    server.share_session(shared, "BREAST")
+    archive = archive_of(server)
+    assert shared in archive.sessions()
+    with pytest.raises(ArchiveError, match="shared from project OTHER"):
+        archive.fetch(shared, tmp_path / "w")
+
+
+def test_a_session_without_dicom_says_so(server: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    empty = server.add_session(
+        "BREAST", subject="S", label="EMPTY", dicom=tmp_path / "none"
+    )
+    with pytest.raises(InputError, match="none of MR with DICOM files"):
+        archive_of(server).fetch(empty, tmp_path / "w")
+
+
+def test_a_mask_becomes_a_collection_once(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server)
+    draft = drafted(archive, session_id, tmp_path)
+    assert archive.publish(session_id, draft, "0" * 64)
+    puts = [r for r in server.requests if r.method == "PUT" and "/roi/" in r.path]
+    assert archive.publish(session_id, draft, "0" * 64)
+    again = [r for r in server.requests if r.method == "PUT" and "/roi/" in r.path]
+    assert len(puts) == len(again) == 1
+    (path,) = archive.mask_paths(session_id, tmp_path / "masks")
+    assert path.read_bytes() == draft.read_bytes()
+    assert not has_trainable_mask(archive, session_id, tmp_path / "m")
+
+
+def test_without_the_viewer_plugin_nothing_is_published(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    server.plugins.discard("ohifViewerPlugin")
+    archive = archive_of(server)
+    assert not archive.publish(session_id, tmp_path / "never-read", "0" * 64)
+
+
+def test_a_label_that_another_session_holds_is_a_clear_refusal(
+    server: StandIn, session_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archive_of(server)
+    draft = drafted(archive, session_id, tmp_path)
+    monkeypatch.setattr("plugin.xnat.roi.label_of", lambda *_: "BRS_same")
+    archive.publish(session_id, draft, "0" * 64)
+    other = add_session(server, tmp_path, "S2", "MR2")
+    second = drafted(archive, other, tmp_path / "other")
+    with pytest.raises(ArchiveError, match="belongs to another session"):
+        archive.publish(other, second, "0" * 64)
+
+
+def test_a_scan_without_uid_is_found_before_the_upload(
+    server: StandIn, tmp_path: Path
+) -> None:
+    first = add_session(server, tmp_path, "S1", "MR1")
+    other = add_session(server, tmp_path, "S2", "MR2")
+    archive = archive_of(server)
+    draft = drafted(archive, first, tmp_path)
+    with pytest.raises(ArchiveError, match="no scan has as UID"):
+        archive.publish(other, draft, "0" * 64)
+    assert not [r for r in server.requests if r.method == "PUT" and "/roi/" in r.path]
+
+
+def test_a_mask_saved_in_the_viewer_is_training_material(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server)
+    session = opened(archive, session_id, tmp_path / "w")
+    right, left = Sides.of(box_mask(session)).source
+    human = seg.build(
+        session.pair.pre,
+        right,
+        left,
+        algorithm=None,
+        verdict="publish",
+        state=MaskState.HUMAN,
+    )
+    server.add_collection(
+        session_id, "SEG_20260131_1200", seg.to_bytes(human), user="alice"
+    )
+    assert has_trainable_mask(archive, session_id, tmp_path / "m")
+
+
+def test_a_mask_imported_into_the_resource_is_found(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server)
+    session = opened(archive, session_id, tmp_path / "w")
+    store_human_mask(archive, session, box_mask(session))
+    assert archive.read(session_id, HUMAN_FILE)
+    assert has_trainable_mask(archive, session_id, tmp_path / "m")
+
+
+def test_names_from_the_server_never_become_paths(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    folder = archive_of(server).fetch(session_id, tmp_path / "w")
+    assert all(p.name.endswith(".dcm") and len(p.name) == 28 for p in files_of(folder))
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [p for p in folder.rglob("*") if p.is_file()]
+
+
+def test_only_the_pair_is_pulled_in_full(server: StandIn, tmp_path: Path) -> None:
+    from synthetic import Plan, slices, write
+
+    folder = tmp_path / "six"
+    for phase in range(6):
+        plan = Plan(number=5 + phase, description=f"t1 dyn {phase}", phase=phase)
+        write(slices(plan), folder / str(phase))
+    session = server.add_session("BREAST", subject="S6", label="SIX", dicom=folder)
+    archive = archive_of(server)
+    find_pair(archive, session, tmp_path / "w", RULES)
+    pulled = files_of(tmp_path / "w")
+    assert len(pulled) == 2 * 12
+    archive.release(session, tmp_path / "w")
+    assert not files_of(tmp_path / "w")
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from plugin.xnat.client import Patience
+from plugin.xnat.target import XnatTarget
+from plugin.xnat_archive import XnatArchive
+
+host, session_id, work = sys.argv[1:]
+archive = XnatArchive(XnatTarget(host, "BREAST", "alice", "alice-secret"), Patience())
+archive.sessions()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+archive.fetch(session_id, Path(work))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_pulling_takes_less_memory_than_the_docs_state(
+    server: StandIn, tmp_path: Path
+) -> None:
+    session = add_session(server, tmp_path, "S1", "BIG")
+    big = files_of(tmp_path / "source")[0].read_bytes() + bytes(256 << 20)
+    server.add_scan(
+        session, "99", xsi_type="xnat:mrScanData", files={"big.dcm": big}, uid="1.2.3"
+    )
+    script = [sys.executable, "-c", MEMORY, server.url, session, str(tmp_path / "w")]
+    run = subprocess.run(script, capture_output=True, text=True, check=True)
+    assert max(p.stat().st_size for p in files_of(tmp_path / "w")) > 256 << 20
+    assert int(run.stdout) < 64 << 10
