@@ -204,7 +204,7 @@ def test_a_collaborator_is_refused_before_any_computing(
     archive = archive_of(server, "bob")
     assert archive.sessions() == [session_id]
     for owner in (None, session_id):
-        with pytest.raises(ForbiddenError, match="member or owner"):
+        with pytest.raises(ForbiddenError, match="member for a session, owner for the project"):
             archive.prepare(owner)
 
 
