@@ -1,0 +1,1 @@
+"""A durable queue of folders; ``plugin.jobs`` is its door."""
