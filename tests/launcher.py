@@ -143,9 +143,11 @@ class Launcher:
     def _require_edit(self, target: XnatObject, user: str) -> None:
         """Refuse who may not change the object that the handlers fill."""
         state = self.server.state
-        key = target.properties.get("project-id", target.properties["id"])
+        project = target.properties.get("project-id")
+        key = project or target.properties["id"]
         role = state.archive.projects[key].roles.get(user)
-        if role not in EDITORS and user not in state.accounts.admins:
+        allowed = EDITORS if project else {"owner"}
+        if role not in allowed and user not in state.accounts.admins:
             raise ForbiddenError(f"{user} cannot edit {target.uri}")
 
     def _workflow(self, wrapper: str, target: XnatObject, user: str) -> Workflow:

@@ -39,7 +39,7 @@ Program = Callable[..., Launcher]
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StandIn]:
     with StandIn.start(tmp_path / "xnat") as started:
-        started.add_project("BREAST", members=["alice"], collaborators=["carol"])
+        started.add_project("BREAST", owners=["alice"], collaborators=["carol"])
         started.add_user("mallory", "mallory")
         yield started
 

@@ -221,7 +221,8 @@ def test_a_zip_has_no_length_and_an_empty_one_is_404(server: StandIn) -> None:
 
 def test_files_of_the_project_lie_in_its_folder(server: StandIn) -> None:
     path = "/data/projects/BREAST/resources/BRS/files/rounds/0001.json"
-    who = client(server)
+    who = client(server, "admin")
+    assert client(server).send("PUT", path, b"{}").status_code == 403
     assert who.send("PUT", path, b"{}").status_code == 200
     stored = server.project_directory("BREAST") / "resources" / "BRS"
     assert (stored / "rounds" / "0001.json").read_bytes() == b"{}"

@@ -32,7 +32,10 @@ def server(tmp_path: Path) -> Iterator[StandIn]:
     with StandIn.start(tmp_path / "xnat") as server:
         server.add_user("alice", "alice-secret")
         server.add_user("bob", "bob-secret")
-        server.add_project("BREAST", members=("alice",), collaborators=("bob",))
+        server.add_user("mary", "mary-secret")
+        server.add_project(
+            "BREAST", owners=("alice",), members=("mary",), collaborators=("bob",)
+        )
         yield server
 
 
@@ -193,7 +196,7 @@ def test_an_upload_that_is_cut_is_sent_again(
     server: StandIn, session_id: str, fault: dict[str, bool]
 ) -> None:
     archive = archive_of(server)
-    server.faults.append(Fault(path=r"/files/r", method="PUT", times=1, **fault))  # type: ignore[arg-type]
+    server.faults.append(Fault(path=r"/files/r", method="PUT", times=1, **fault))
     archive.write(session_id, "r", b"data" * 1000)
     assert archive.read(session_id, "r") == b"data" * 1000
 
@@ -204,8 +207,17 @@ def test_a_collaborator_is_refused_before_any_computing(
     archive = archive_of(server, "bob")
     assert archive.sessions() == [session_id]
     for owner in (None, session_id):
-        with pytest.raises(ForbiddenError, match="member for a session, owner for the project"):
+        with pytest.raises(ForbiddenError, match="member for a session"):
             archive.prepare(owner)
+
+
+def test_a_member_may_fill_sessions_but_not_the_project(
+    server: StandIn, session_id: str
+) -> None:
+    archive = archive_of(server, "mary")
+    archive.prepare(session_id)
+    with pytest.raises(ForbiddenError, match="owner for the project itself"):
+        archive.prepare(None)
 
 
 def test_a_shared_session_is_refused_with_its_owner(

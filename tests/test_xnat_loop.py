@@ -78,7 +78,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with StandIn.start(root / "xnat") as server:
         for user in ("alice", "bob"):
             server.add_user(user, f"{user}-planted-password")
-        server.add_project("BREAST", members=("alice",), collaborators=("bob",))
+        server.add_project("BREAST", owners=("alice",), collaborators=("bob",))
         truth = make_cohort(root / "source", COHORT)
         sessions = {plant(server, truth, name): name for name in truth.truth.sessions()}
         launcher = Launcher(server, command=Path("command-cpu.json"))

@@ -1,4 +1,4 @@
-"""A strict stand-in for an XNAT server, run alone: any XNAT client can be pointed at it.
+"""A strict stand-in for an XNAT server, to be started alone: see ``--help``.
 
 ``python tests/xnat_standin.py --port 8080 [--data DIR]`` serves on this machine only,
 with the user ``admin`` and the password ``admin``. Files go below ``--data``; what the
@@ -24,12 +24,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="where files are kept")
     parser.add_argument("--project", default="BREAST", help="an empty project to add")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        with StandIn.start(options.data or Path(scratch), port=options.port) as server:
-            server.add_project(options.project)
-            sys.stdout.write(f"{server.url}  admin/admin\n")
-            sys.stdout.flush()
-            server.wait()
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        StandIn.start(options.data or Path(scratch), port=options.port) as server,
+    ):
+        server.add_project(options.project)
+        sys.stdout.write(f"{server.url}  admin/admin\n")
+        sys.stdout.flush()
+        server.wait()
 
 
 if __name__ == "__main__":

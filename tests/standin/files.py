@@ -11,7 +11,7 @@ from standin.parents import Parents, all_holders, holders, resolve
 from standin.paths import Route
 from standin.records import Resource
 from standin.refused import Refused, forbidden, not_found
-from standin.rights import can_edit, require_delete, require_edit, user
+from standin.rights import can_edit, is_owner, require_delete, user
 from standin.state import State
 from standin.storage import (
     Incoming,
@@ -41,7 +41,8 @@ def resource_created(state: State, route: Route) -> Response:
     """Create the resource; one that is there is 409, even an empty one."""
     _refuse_path(route)
     parents = resolve(state, route)
-    require_edit(state, parents.home)
+    if not _may_fill(state, parents):
+        raise forbidden("User account doesn't have permission to modify this.")
     owner = holders(state, parents, route)[0].owner
     label = str(route.get("R"))
     if owner.find(label) is not None:
@@ -129,7 +130,7 @@ def _name(route: Route) -> str:
 def stored(state: State, route: Route) -> Response:
     """Store uploaded files; without ``overwrite`` those that exist stay, with 200."""
     parents = resolve(state, route)
-    if not can_edit(state, state.archive.project(parents.home)):
+    if not _may_fill(state, parents):
         return _refused(state)
     sources = _sources(_name(route))
     overwrite = true("overwrite")
@@ -147,6 +148,14 @@ def stored(state: State, route: Route) -> Response:
         return body
     _note(state, parents, "Upload File")
     return Response("", mimetype="text/plain")
+
+
+def _may_fill(state: State, parents: Parents) -> bool:
+    """Tell whether the user may change resources there: of a project only owners."""
+    project = state.archive.project(parents.home)
+    if parents.experiment is None and parents.subject is None:
+        return is_owner(state, project)
+    return can_edit(state, project)
 
 
 def _refused(state: State) -> Response:

@@ -39,7 +39,7 @@ def can_edit(state: State, project: Project) -> bool:
     return is_admin(state) or project.roles.get(user()) in EDITORS
 
 
-def can_delete(state: State, project: Project) -> bool:
+def is_owner(state: State, project: Project) -> bool:
     return is_admin(state) or project.roles.get(user()) == "owner"
 
 
@@ -64,7 +64,7 @@ def require_edit(state: State, project: str) -> None:
 
 
 def require_delete(state: State, project: str) -> None:
-    if not can_delete(state, state.archive.project(project)):
+    if not is_owner(state, state.archive.project(project)):
         raise forbidden("User account doesn't have permission to modify this session.")
 
 

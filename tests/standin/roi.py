@@ -12,9 +12,9 @@ from standin.archive import assessor_owner, stamp
 from standin.records import ROI_COLLECTION, Assessor, Experiment, Values
 from standin.refused import Refused, forbidden
 from standin.rights import (
-    can_delete,
     can_edit,
     can_read,
+    is_owner,
     require_readable,
     user,
 )
@@ -150,7 +150,7 @@ def _permissions(state: State, project: str) -> dict[str, bool]:
         "create": can_edit(state, found),
         "read": can_read(state, found),
         "edit": can_edit(state, found),
-        "delete": can_delete(state, found),
+        "delete": is_owner(state, found),
     }
 
 
