@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types unit test demo bench clean
+.PHONY: help setup fmt lint types unit test demo bench image-test clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY) ## Make the virtual environment, or reuse it
 
@@ -43,6 +43,9 @@ demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 
 bench: $(READY) ## The long measurements
 	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 20000 --slices 48 --matrix 192
+
+image-test: ## Build the image with podman, and run it as a guarded site would
+	docker/image-test.sh
 
 clean: ## Remove the environment and the demo
 	rm -rf $(VENV) brs-demo
