@@ -93,8 +93,8 @@ def test_a_collaborator_is_403_before_anything_is_read(server: StandIn) -> None:
 def test_the_modality_is_checked_before_the_label(server: StandIn) -> None:
     put(server)
     server.state.archive.experiment(SID).values["modality"] = "XA"
-    assert put(server).text == "Session modality is not supported for SEG"
-    assert put(server).status_code == 422
+    expected = (422, "Collection type SEG not supported for modality XA")
+    assert refusal(put(server)) == expected
 
 
 def test_a_label_belongs_to_one_session_of_the_project(
@@ -168,7 +168,6 @@ def test_the_preflight_calls_tell_what_is_there(server: StandIn) -> None:
         ("olga", (True, True, True, True)),
         ("alice", (True, True, True, False)),
         ("bob", (False, True, False, False)),
-        ("eve", (False, False, False, False)),
     ],
 )
 def test_permissions_follow_the_role(
@@ -176,6 +175,35 @@ def test_permissions_follow_the_role(
 ) -> None:
     found = client(server, user).get(f"{ROI}/permissions/RoiCollection").json()
     assert tuple(found[key] for key in ("create", "read", "edit", "delete")) == rights
+
+
+def test_a_project_that_is_hidden_or_missing_is_403(server: StandIn) -> None:
+    path = "permissions/RoiCollection"
+    assert client(server, "eve").get(f"{ROI}/{path}").status_code == 403
+    missing = client(server, "olga").get(f"/xapi/roi/projects/NONE/{path}")
+    assert missing.status_code == 403
+    assert missing.text.startswith("Bad project ID or not visible")
+
+
+def test_a_shared_sessions_mask_belongs_to_the_project_it_came_by(
+    server: StandIn,
+) -> None:
+    server.share_session(SID, "OTHER")
+    put(server)
+    eve, path = client(server, "eve"), f"/xapi/roi/projects/OTHER/sessions/{SID}"
+    answer = eve.send("PUT", f"{path}/collections/BRS_1", seg_bytes(), type="SEG")
+    assert answer.status_code == 200
+    rows = client(server).rows(f"/data/experiments/{SID}/assessors")
+    assert [row["project"] for row in rows] == ["BREAST", "OTHER"]
+
+
+def test_the_type_is_named_and_known(server: StandIn) -> None:
+    who, path = client(server), f"{PUT}/BRS_1"
+    assert who.send("PUT", path, seg_bytes()).status_code == 400
+    assert who.send("PUT", path, seg_bytes(), type="NIFTY").status_code == 422
+    put(server)
+    assert who.get(f"{ROI}/collections/BRS_1", type="AIM").status_code == 422
+    assert who.get(f"{ROI}/collections/BRS_1").content == seg_bytes()
 
 
 def test_regions_are_listed_and_collections_deleted_by_owners(server: StandIn) -> None:

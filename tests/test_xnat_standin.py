@@ -175,6 +175,7 @@ def test_pyxnat_reads_and_writes(
         assert file.exists()
         copied = Path(file.get_copy(str(tmp_path / "copy")))
         project.subject("S9").create()
+    assert server.open_sessions == 0
     assert copied.read_text() == "hello"
     assert {
         r["label"] for r in client(server).rows("/data/projects/BREAST/subjects")
@@ -182,7 +183,6 @@ def test_pyxnat_reads_and_writes(
         "S1",
         "S9",
     }
-    assert server.open_sessions == 0
 
 
 def curl(*arguments: str) -> str:

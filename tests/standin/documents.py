@@ -105,7 +105,7 @@ def assessor_item(assessor: Assessor, experiment: Experiment) -> Item:
     names = {
         "ID": assessor.id,
         "label": assessor.label,
-        "project": experiment.project,
+        "project": assessor.values.get("project", experiment.project),
         "imageSession_ID": experiment.id,
     }
     series = [

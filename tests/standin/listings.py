@@ -178,7 +178,7 @@ def _assessor_row(assessor: Assessor, experiment: Experiment) -> Row:
         "xsiType": assessor.xsi_type,
         "session_ID": experiment.id,
         "session_label": experiment.label,
-        "project": experiment.project,
+        "project": assessor.values.get("project", experiment.project),
         "URI": f"/data/experiments/{assessor.id}",
     }
     blank = dict.fromkeys(("date", "insert_date", "note"), "")

@@ -9,7 +9,7 @@ from flask import Response, jsonify, request, send_file
 
 from standin import events
 from standin.archive import assessor_owner, stamp
-from standin.records import ROI_COLLECTION, Assessor, Experiment, Values
+from standin.records import ROI_COLLECTION, Assessor, Experiment, Project, Values
 from standin.refused import Refused, forbidden
 from standin.rights import (
     can_edit,
@@ -55,8 +55,11 @@ def installed(state: State) -> None:
 def put(state: State, project: str, session: str, label: str) -> Response:
     if request.mimetype != "application/octet-stream":
         raise Refused(415, "Unsupported Media Type")
-    if request.args.get("type") not in TYPES:
-        raise Refused(400, "Unknown ROI collection type")
+    kind = request.args.get("type")
+    if kind is None:
+        raise Refused(400, "Required request parameter 'type' is not present")
+    if kind not in TYPES:
+        raise Refused(UNPROCESSABLE, f"Unsupported collection type: {kind}")
     overwrite = request.args.get("overwrite", "").lower() == "true"
     body = request.get_data(cache=False)
     upload = Upload(project, session, label, body, overwrite)
@@ -68,7 +71,7 @@ def get(state: State, project: str, key: str) -> Response:
     _require(state, project, "read")
     _, assessor = _found(state, project, key)
     if request.args.get("type", "SEG") != assessor.values["collectionType"]:
-        raise Refused(UNPROCESSABLE, "ROI collection type is not available")
+        raise Refused(UNPROCESSABLE)
     files = assessor.resources["SEG"].files
     stored = next(iter(files.values()))
     return send_file(stored.path, mimetype="application/octet-stream", etag=False)
@@ -120,8 +123,10 @@ def store(state: State, upload: Upload) -> str:
         for right in ("create", "edit", "read"):
             _require(state, upload.project, right)
         require_readable(state, experiment)
-        if experiment.values.get("modality") not in MODALITIES:
-            raise Refused(UNPROCESSABLE, "Session modality is not supported for SEG")
+        modality = experiment.values.get("modality", "")
+        if modality not in MODALITIES:
+            text = f"Collection type SEG not supported for modality {modality}"
+            raise Refused(UNPROCESSABLE, text)
         existing = _existing(state, upload, experiment)
         seg = parse(upload.body)
         _check_dependencies(experiment, seg)
@@ -134,18 +139,25 @@ def store(state: State, upload: Upload) -> str:
 
 def _session(state: State, project: str, session: str) -> Experiment:
     """Return the session by its id in the project; a label is not taken."""
-    if project not in state.archive.projects:
-        raise Refused(UNPROCESSABLE, f"Unknown project: {project}")
+    _visible(state, project)
     experiment = state.archive.experiments.get(session)
     if experiment is None or project not in experiment.projects:
-        raise Refused(UNPROCESSABLE, f"Unknown session: {session}")
+        text = f"Bad session ID or not visible to user {user()}: {session}"
+        raise Refused(UNPROCESSABLE, text)
     return experiment
 
 
+def _visible(state: State, key: str) -> Project:
+    """Return the project; one that is not there is 403, like one that is hidden."""
+    project = state.archive.projects.get(key)
+    if project is None or not can_read(state, project):
+        text = f"Bad project ID or not visible to user {user()}: {key}"
+        raise forbidden(text)
+    return project
+
+
 def _permissions(state: State, project: str) -> dict[str, bool]:
-    if project not in state.archive.projects:
-        raise Refused(UNPROCESSABLE, f"Unknown project: {project}")
-    found = state.archive.project(project)
+    found = _visible(state, project)
     return {
         "create": can_edit(state, found),
         "read": can_read(state, found),
@@ -162,7 +174,8 @@ def _require(state: State, project: str, right: str) -> None:
 def _all(state: State, project: str) -> Iterator[tuple[Experiment, Assessor]]:
     for experiment in state.archive.in_project(project):
         for assessor in list(experiment.assessors.values()):
-            if assessor.xsi_type == ROI_COLLECTION:
+            ours = assessor.values.get("project") == project
+            if ours and assessor.xsi_type == ROI_COLLECTION:
                 yield experiment, assessor
 
 
@@ -170,7 +183,7 @@ def _found(state: State, project: str, key: str) -> tuple[Experiment, Assessor]:
     for experiment, assessor in _all(state, project):
         if key in (assessor.id, assessor.label):
             return experiment, assessor
-    raise Refused(UNPROCESSABLE, f"Unknown ROI collection: {key}")
+    raise Refused(UNPROCESSABLE, f"Bad ID or label: {key}")
 
 
 def _existing(state: State, upload: Upload, experiment: Experiment) -> Assessor | None:
@@ -218,7 +231,7 @@ def _fill(
     upload: Upload,
     seg: Segmentation,
 ) -> None:
-    assessor.values = _values(seg)
+    assessor.values = {**_values(seg), "project": upload.project}
     assessor.series_uids = list(seg.series_uids)
     assessor.segments = [
         {**segment, "roiCollectionId": assessor.id} for segment in seg.segments
@@ -228,7 +241,7 @@ def _fill(
     resource = state.archive.add_resource(owner, "SEG", **about)
     incoming = Incoming(f"{upload.label}.dcm", io.BytesIO(upload.body))
     add_files(resource, iter([incoming]), overwrite=True, **about)
-    named = ("Upload ROI Collection", assessor.id, experiment.project, ROI_COLLECTION)
+    named = ("Upload ROI Collection", assessor.id, upload.project, ROI_COLLECTION)
     state.workflows.append(Workflow(*named, user()))
     events.fire(state, events.ASSESSOR, "CREATED", experiment, {"id": assessor.id})
 
