@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sessions import annotate, archive_with, untrained_segmenter
 
 from model.checkpoint import write_checkpoint
-from plugin.folder_archive import FolderArchive
+from plugin.folder_archive import RESOURCE, FolderArchive
 from plugin.pipeline import RESULT_FILE, SEG_FILE
 
 PATIENCE_S = 240.0
@@ -50,6 +50,9 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     annotate(archive, "a", "b")
     command = ("train", "--archive", archive.root, *TRAIN, "--deterministic")
     finish(*command, "--output", tmp_path / "whole")
+    # A finished fold in the archive would be taken instead of trained again.
+    for path in (archive.root / RESOURCE).glob("fold-*"):
+        path.unlink()
     cut = tmp_path / "cut"
     state = cut / "fold-0" / "state.safetensors"
     kill_when(state.exists, *command, "--output", cut)
