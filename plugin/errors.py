@@ -6,6 +6,7 @@ BrsError                   1
     ├── InputError         3  no usable breast DCE pair, or unreadable images
     ├── MaskError          4  a mask without a state, in a wrong one, or on another grid
     ├── ArchiveError       7  the archive is missing, refuses, or lost what was pushed
+    │   └── LoginError     7  the login ended: no later session can be done either
     └── ConfigError        8  a setting is unknown or out of range
 
 Usage errors of the command line exit with 2 (click).
@@ -30,6 +31,10 @@ class MaskError(PluginError):
 
 class ArchiveError(PluginError):
     """The archive is missing, refuses, or lost what was pushed."""
+
+
+class LoginError(ArchiveError):
+    """The archive takes the login no longer, or never did: nothing more can be done."""
 
 
 class ConfigError(PluginError):

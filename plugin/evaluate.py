@@ -23,7 +23,7 @@ from model.evaluate import (
 from model.preprocess import ORIENTATION, check_same_grid
 from plugin.archive import Archive
 from plugin.dce import DceRules
-from plugin.errors import MaskError
+from plugin.errors import LoginError, MaskError
 from plugin.masks import trainable_mask
 from plugin.nifti import read_nifti
 from plugin.pipeline import NIFTI_FILE, RESULT_FILE
@@ -77,6 +77,8 @@ def evaluate_archive(
             of_slices, of_case = _score(
                 session_id, predicted, reference, work, options.rules
             )
+        except LoginError:
+            raise
         except BrsError as error:
             logger.warning("session %s is not evaluated: %s", session_id, error)
             failures[session_id] = str(error)

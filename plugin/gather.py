@@ -16,7 +16,7 @@ from model.errors import BrsError
 from model.preprocess import mask_to_stack, to_stack
 from plugin.archive import Archive
 from plugin.dce import DceRules
-from plugin.errors import MaskError
+from plugin.errors import LoginError, MaskError
 from plugin.masks import SessionMask, has_trainable_mask, trainable_mask
 from plugin.pipeline import bag_features
 from plugin.session import (
@@ -61,6 +61,8 @@ def gather(
             patient = patient_key(session_id, pair.pre, secret)
             infos.append(_stored(session, mask, patient, store, grid_px))
             measured = bag_features(mask.volume, source="annotation")
+        except LoginError:
+            raise
         except BrsError as error:
             logger.warning("session %s is not used: %s", session_id, error)
             failures[session_id] = str(error)

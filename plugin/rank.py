@@ -23,7 +23,7 @@ from model.ranking import Candidate, Ranking
 from model.selection import rank
 from plugin.archive import Archive
 from plugin.dce import DceRules
-from plugin.errors import InputError
+from plugin.errors import InputError, LoginError
 from plugin.report import ranking_report
 from plugin.series import DcePair
 from plugin.session import (
@@ -86,6 +86,8 @@ def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
         try:
             pair = find_pair(archive, session_id, work, options.rules)
             measured = _measured(session_id, pair, work, secret)
+        except LoginError:
+            raise
         except BrsError as error:
             logger.warning("session %s is not ranked: %s", session_id, error)
             failures[session_id] = str(error)

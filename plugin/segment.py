@@ -15,7 +15,7 @@ from model.dataset import folder_name
 from model.errors import BrsError
 from plugin.archive import Archive
 from plugin.dce import choose
-from plugin.errors import ArchiveError, common_cause
+from plugin.errors import ArchiveError, LoginError, common_cause
 from plugin.masks import RECORD_FILE, has_trainable_mask, read_record
 from plugin.pipeline import (
     RESULT_FILE,
@@ -81,6 +81,8 @@ def segment_archive(
 
     Raises
     ------
+    LoginError
+        If the login ended: what was segmented is stored, later sessions are not tried.
     BrsError
         If every session failed: of their common kind, else ``InputError``.
     """
@@ -99,10 +101,14 @@ def segment_archive(
             logger.warning("session %s failed: %s", session_id, error)
             items.append(BatchItem(session_id, "failed", reason=str(error)))
             errors.append(error)
+            if isinstance(error, LoginError):
+                break
         finally:
             archive.release(session_id, delivery.work)
     text = json.dumps([asdict(item) for item in items], indent=1)
     write_atomically(delivery.records / "batch.json", text.encode())
+    if errors and isinstance(errors[-1], LoginError):
+        raise errors[-1]
     if errors and len(errors) == len(items):
         raise _all_failed(errors)
     return tuple(items)

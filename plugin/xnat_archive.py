@@ -3,12 +3,14 @@
 import logging
 import shutil
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import requests
 import xnat
 from xnat.exceptions import XNATAuthError, XNATConnectionError, XNATError
+from xnat.session import BaseXNATSession
 
 from model.atomic import write_atomically
 from model.dataset import folder_name
@@ -16,13 +18,8 @@ from plugin.errors import ArchiveError, InputError
 from plugin.folder_archive import HUMAN_NIFTI, NIFTI_MASK, RESOURCE, is_seg, lost
 from plugin.reading.shortlist import ScanFilter
 from plugin.xnat import listing, roi
-from plugin.xnat.client import (
-    Patience,
-    StatusError,
-    XnatClient,
-    login_refused,
-    path_of,
-)
+from plugin.xnat.answers import PassingError, StatusError, login_refused
+from plugin.xnat.client import Patience, XnatClient, path_of
 from plugin.xnat.download import local_name, pull
 from plugin.xnat.glimpse import glimpses
 from plugin.xnat.listing import XnatSession
@@ -31,6 +28,7 @@ from plugin.xnat.target import XnatTarget
 logger = logging.getLogger(__name__)
 
 EXISTS = 409
+HEARTBEAT_S = 10
 SEG_SCAN = "segscan"
 
 
@@ -128,6 +126,8 @@ class XnatArchive:
                 joined.disconnect()
         except (XNATError, requests.RequestException):
             logger.debug("the session on the server was not closed")
+            # xnatpy left off half-way: its thread would go on, and print a traceback.
+            BaseXNATSession.disconnect(joined)
 
     def _login(self) -> requests.Session:
         """Log in and return the HTTP session: one JSESSION, no prompt, no netrc."""
@@ -142,12 +142,13 @@ class XnatArchive:
                 extension_types=False,
                 default_timeout=self._patience.read_s,
                 pilot_timeout=self._patience.connect_s,
-                loglevel="ERROR",
+                logger=_silent(),
             )
         except XNATAuthError:
             raise login_refused(target.host) from None
         except (XNATError, XNATConnectionError, requests.RequestException) as error:
             raise _unreachable(target.host, type(error).__name__) from None
+        self._joined.heartbeat = partial(_beat, self._joined)
         session: requests.Session = self._joined.interface
         return session
 
@@ -222,6 +223,24 @@ class XnatArchive:
         return self._resource(session_id) + path_of("files", *name.split("/"))
 
 
+def _silent() -> logging.Logger:
+    """Return a logger that says nothing: xnatpy names the token and quotes answers."""
+    silent = logging.getLogger("xnatpy")
+    silent.disabled = True
+    return silent
+
+
+def _beat(joined: Any) -> None:
+    """Keep the server's session alive; its end is noticed by the next request.
+
+    xnatpy's own would end its thread with a traceback that holds the server's answer.
+    """
+    try:
+        joined.get("/data/JSESSION", timeout=HEARTBEAT_S)
+    except (XNATError, requests.RequestException) as error:
+        logger.debug("no heartbeat: %s", type(error).__name__)
+
+
 def _subject(session_id: str | None) -> str:
     return "the project" if session_id is None else f"session {session_id}"
 
@@ -235,8 +254,8 @@ def _without_images(session_id: str, scans: int) -> InputError:
     )
 
 
-def _unreachable(host: str, found: str) -> ArchiveError:
-    return ArchiveError(
+def _unreachable(host: str, found: str) -> PassingError:
+    return PassingError(
         f"XNAT at {host}",
         found=f"no login possible ({found})",
         needed="an XNAT server that answers",

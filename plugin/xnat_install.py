@@ -13,16 +13,10 @@ from typing import Any, Literal
 
 from plugin.command_lint import lint_file
 from plugin.container.document import parse
-from plugin.errors import ArchiveError, ConfigError
+from plugin.errors import ArchiveError, ConfigError, LoginError
 from plugin.xnat import enablement, registration, subscription
-from plugin.xnat.client import (
-    NOT_FOUND,
-    ForbiddenError,
-    LoginError,
-    StatusError,
-    XnatClient,
-    path_of,
-)
+from plugin.xnat.answers import NOT_FOUND, ForbiddenError, StatusError
+from plugin.xnat.client import XnatClient, path_of
 from plugin.xnat.enablement import Place
 from plugin.xnat.subscription import Subscription
 

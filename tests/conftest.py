@@ -1,9 +1,13 @@
-"""What every test leaves behind: the logging it found."""
+"""What every test leaves behind: the logging it found. And what none may say."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
+from standin.accounts import Accounts, Token
+from synthetic import SECRETS
+
+from model.errors import BrsError
 
 PACKAGES = ("model", "plugin", "pydicom", "highdicom", "pynetdicom")
 
@@ -18,3 +22,35 @@ def logging_is_left_as_it_was() -> Iterator[None]:
         log.setLevel(level)
         log.handlers = handlers
         log.propagate = propagate
+
+
+@pytest.fixture
+def discreet(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[None]:
+    """Fail a test in which an error, a log line or a print tells a secret.
+
+    That is a planted patient's name, id, birth date or accession number, a password
+    ending in ``-secret``, or an alias token of the stand-in.
+    """
+    caplog.set_level(logging.DEBUG, "plugin")
+    told: list[str] = []
+    secret = {*SECRETS, "-secret"}
+    made, issued = BrsError.__init__, Accounts.issue
+
+    def noted(error: BrsError, subject: str, **parts: str) -> None:
+        told.extend((subject, *parts.values()))
+        made(error, subject, **parts)
+
+    def kept(accounts: Accounts, user: str) -> Token:
+        token = issued(accounts, user)
+        secret.update((token.alias, token.secret))
+        return token
+
+    monkeypatch.setattr(BrsError, "__init__", noted)
+    monkeypatch.setattr(Accounts, "issue", kept)
+    yield
+    text = "\n".join((*told, caplog.text, *capfd.readouterr()))
+    assert not [word for word in secret if word in text]

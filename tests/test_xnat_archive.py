@@ -1,76 +1,49 @@
-"""The XNAT archive against the stand-in server: pulls, writes, traps and faults."""
+"""The XNAT archive against the stand-in server: pulls, writes, rights and traps."""
 
-import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sessions import box_mask, untrained_segmenter, write_pair
+from sessions import box_mask, write_pair
 from standin.server import Fault, StandIn
+from xnat_project import (
+    QUICK,
+    RULES,
+    WEIGHTS,
+    add_session,
+    archive_of,
+    breast_project,
+    digests,
+    drafted,
+    files_of,
+    opened,
+)
 
 from plugin import seg
-from plugin.errors import ArchiveError, InputError
+from plugin.errors import ArchiveError, InputError, LoginError
 from plugin.exchange import HUMAN_FILE, store_human_mask
 from plugin.masks import has_trainable_mask
-from plugin.pipeline import SEG_FILE, Sides, segment_session
+from plugin.pipeline import Sides
 from plugin.provenance import MaskState
-from plugin.rules import DceRules
-from plugin.session import OpenSession, find_pair, load_session
-from plugin.xnat.client import ForbiddenError, LoginError, PassingError, Patience
+from plugin.session import find_pair
+from plugin.xnat.answers import ForbiddenError
 from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import XnatArchive
 
-QUICK = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, read_s=5.0)
-RULES = DceRules()
+pytestmark = pytest.mark.usefixtures("discreet")
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[StandIn]:
-    with StandIn.start(tmp_path / "xnat") as server:
-        server.add_user("alice", "alice-secret")
-        server.add_user("bob", "bob-secret")
-        server.add_user("mary", "mary-secret")
-        server.add_project(
-            "BREAST", owners=("alice",), members=("mary",), collaborators=("bob",)
-        )
+    with breast_project(tmp_path) as server:
         yield server
 
 
 @pytest.fixture
 def session_id(server: StandIn, tmp_path: Path) -> str:
     return add_session(server, tmp_path, "S1", "MR1")
-
-
-def add_session(server: StandIn, tmp_path: Path, subject: str, label: str) -> str:
-    folder = tmp_path / "source" / label
-    write_pair(folder, patient=f"PLANTED-ID-{label}")
-    return server.add_session("BREAST", subject=subject, label=label, dicom=folder)
-
-
-def archive_of(
-    server: StandIn, user: str = "alice", *, patience: Patience = QUICK
-) -> XnatArchive:
-    target = XnatTarget(server.url, "BREAST", user, f"{user}-secret")
-    return XnatArchive(target, patience)
-
-
-def opened(archive: XnatArchive, session_id: str, work: Path) -> OpenSession:
-    pair = find_pair(archive, session_id, work, RULES)
-    return load_session(session_id, pair)
-
-
-def digests(folder: Path) -> set[str]:
-    files = [p for p in folder.rglob("*") if p.is_file()]
-    return {hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-
-
-def drafted(archive: XnatArchive, session_id: str, tmp_path: Path) -> Path:
-    folder = archive.fetch(session_id, tmp_path / "w")
-    segment_session(session_id, folder, tmp_path / "result", untrained_segmenter())
-    return tmp_path / "result" / SEG_FILE
 
 
 def test_sessions_are_listed_by_id_in_one_request(
@@ -140,48 +113,6 @@ def test_a_session_that_ended_is_renewed_once(server: StandIn, session_id: str) 
     assert archive.read(session_id, "x") is None
 
 
-FAULTS = {
-    "500": {"status": 500},
-    "503": {"status": 503},
-    "a login page with status 200": {"html_login": True},
-    "a connection cut in the middle": {"cut_after_bytes": 300},
-    "a truncated answer": {"truncate": 300},
-    "other bytes of the same length": {"corrupt": True},
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_a_fault_that_passes_does_no_harm(
-    server: StandIn, session_id: str, tmp_path: Path, fault: dict[str, int]
-) -> None:
-    archive = archive_of(server)
-    path = r"/scans/.*/files"
-    server.faults.append(Fault(path=path, method="GET", times=2, **fault))  # type: ignore[arg-type]
-    folder = archive.fetch(session_id, tmp_path / "w")
-    assert digests(folder) == digests(tmp_path / "source" / "MR1")
-
-
-def test_a_fault_that_stays_is_named_and_leaves_no_half_file(
-    server: StandIn, session_id: str, tmp_path: Path
-) -> None:
-    archive = archive_of(server)
-    archive.sessions()
-    server.faults.append(
-        Fault(path=r"/resources/.*/files", method="GET", times=999, html_login=True)
-    )
-    with pytest.raises(PassingError, match="web page instead of data"):
-        archive.fetch(session_id, tmp_path / "w")
-    assert digests(tmp_path / "w") <= digests(tmp_path / "source")
-
-
-def test_a_time_out_is_tried_again(
-    server: StandIn, session_id: str, tmp_path: Path
-) -> None:
-    archive = archive_of(server, patience=replace(QUICK, read_s=0.3))
-    server.faults.append(Fault(path=r"/scans$", method="GET", times=1, delay_s=1.0))
-    assert digests(archive.fetch(session_id, tmp_path / "w"))
-
-
 def test_a_written_file_is_there_and_replaced(server: StandIn, session_id: str) -> None:
     archive = archive_of(server)
     for owner in (None, session_id):
@@ -189,26 +120,6 @@ def test_a_written_file_is_there_and_replaced(server: StandIn, session_id: str) 
         archive.write(owner, "a b/c#.txt", b"two")
         assert archive.read(owner, "a b/c#.txt") == b"two"
     assert archive.read(session_id, "nothing") is None
-
-
-@pytest.mark.parametrize("fault", [{"drop_upload": True}, {"status": 502}])
-def test_an_upload_that_is_cut_is_sent_again(
-    server: StandIn, session_id: str, fault: dict[str, bool]
-) -> None:
-    archive = archive_of(server)
-    server.faults.append(Fault(path=r"/files/r", method="PUT", times=1, **fault))
-    archive.write(session_id, "r", b"data" * 1000)
-    assert archive.read(session_id, "r") == b"data" * 1000
-
-
-def test_a_collaborator_is_refused_before_any_computing(
-    server: StandIn, session_id: str
-) -> None:
-    archive = archive_of(server, "bob")
-    assert archive.sessions() == [session_id]
-    for owner in (None, session_id):
-        with pytest.raises(ForbiddenError, match="member for a session"):
-            archive.prepare(owner)
 
 
 def test_a_member_may_fill_sessions_but_not_the_project(
@@ -247,9 +158,9 @@ def test_a_mask_becomes_a_collection_once(
 ) -> None:
     archive = archive_of(server)
     draft = drafted(archive, session_id, tmp_path)
-    assert archive.publish(session_id, draft, "0" * 64)
+    assert archive.publish(session_id, draft, WEIGHTS)
     puts = [r for r in server.requests if r.method == "PUT" and "/roi/" in r.path]
-    assert archive.publish(session_id, draft, "0" * 64)
+    assert archive.publish(session_id, draft, WEIGHTS)
     again = [r for r in server.requests if r.method == "PUT" and "/roi/" in r.path]
     assert len(puts) == len(again) == 1
     (path,) = archive.mask_paths(session_id, tmp_path / "masks")
@@ -262,7 +173,7 @@ def test_without_the_viewer_plugin_nothing_is_published(
 ) -> None:
     server.plugins.discard("ohifViewerPlugin")
     archive = archive_of(server)
-    assert not archive.publish(session_id, tmp_path / "never-read", "0" * 64)
+    assert not archive.publish(session_id, tmp_path / "never-read", WEIGHTS)
 
 
 def test_a_label_that_another_session_holds_is_a_clear_refusal(
@@ -271,11 +182,11 @@ def test_a_label_that_another_session_holds_is_a_clear_refusal(
     archive = archive_of(server)
     draft = drafted(archive, session_id, tmp_path)
     monkeypatch.setattr("plugin.xnat.roi.label_of", lambda *_: "BRS_same")
-    archive.publish(session_id, draft, "0" * 64)
+    archive.publish(session_id, draft, WEIGHTS)
     other = add_session(server, tmp_path, "S2", "MR2")
     second = drafted(archive, other, tmp_path / "other")
     with pytest.raises(ArchiveError, match="belongs to another session"):
-        archive.publish(other, second, "0" * 64)
+        archive.publish(other, second, WEIGHTS)
 
 
 def test_a_scan_without_uid_is_found_before_the_upload(
@@ -286,7 +197,7 @@ def test_a_scan_without_uid_is_found_before_the_upload(
     archive = archive_of(server)
     draft = drafted(archive, first, tmp_path)
     with pytest.raises(ArchiveError, match="no scan has as UID"):
-        archive.publish(other, draft, "0" * 64)
+        archive.publish(other, draft, WEIGHTS)
     assert not [r for r in server.requests if r.method == "PUT" and "/roi/" in r.path]
 
 
@@ -325,10 +236,6 @@ def test_names_from_the_server_never_become_paths(
 ) -> None:
     folder = archive_of(server).fetch(session_id, tmp_path / "w")
     assert all(p.name.endswith(".dcm") and len(p.name) == 28 for p in files_of(folder))
-
-
-def files_of(folder: Path) -> list[Path]:
-    return [p for p in folder.rglob("*") if p.is_file()]
 
 
 def test_only_the_pair_is_pulled_in_full(server: StandIn, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from standin.server import Fault, StandIn
 
 from plugin.commands.xnat import xnat_install
-from plugin.errors import ArchiveError, ConfigError
-from plugin.xnat.client import LoginError, Patience
+from plugin.errors import ArchiveError, ConfigError, LoginError
+from plugin.xnat.client import Patience
 from plugin.xnat.registration import covers, replacement
 from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import XnatArchive

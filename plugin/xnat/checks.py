@@ -8,14 +8,8 @@ from email.utils import parsedate_to_datetime
 from plugin.check import Check, Verdict, failed, ok, warning
 from plugin.folder_archive import RESOURCE
 from plugin.xnat import listing, roi
-from plugin.xnat.client import (
-    NOT_FOUND,
-    ForbiddenError,
-    Patience,
-    StatusError,
-    XnatClient,
-    path_of,
-)
+from plugin.xnat.answers import NOT_FOUND, ForbiddenError, StatusError
+from plugin.xnat.client import Patience, XnatClient, path_of
 from plugin.xnat.listing import XnatSession
 from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import EXISTS, XnatArchive

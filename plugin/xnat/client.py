@@ -1,17 +1,14 @@
-"""REST calls to one XNAT server: retried, timed out, and never quoted in errors.
-
-The body of an answer may hold labels that identify a patient, so no message repeats
-one. A login page that comes with status 200 is told from data.
-"""
+"""REST calls to one XNAT server: retried, timed out, and with one login at a time."""
 
 import io
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import requests
@@ -23,43 +20,23 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from plugin.errors import ArchiveError
+from plugin.xnat.answers import (
+    NOT_FOUND,
+    PASSING,
+    UNAUTHORISED,
+    PassingError,
+    check,
+    chunks,
+    login_refused,
+    passing,
+    strange,
+)
 
 logger = logging.getLogger(__name__)
-
-CHUNK_BYTES = 1 << 20
-PASSING = frozenset({429, 500, 502, 503, 504})
-UNAUTHORISED, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 Answer = TypeVar("Answer")
 Login = Callable[[], requests.Session]
 Body = bytes | Path | None
-
-
-class LoginError(ArchiveError):
-    """The server takes the login no longer, or never did."""
-
-
-class ForbiddenError(ArchiveError):
-    """The user lacks a right; trying again does not help."""
-
-
-class StatusError(ArchiveError):
-    """The server answered with another status than those that were expected."""
-
-    def __init__(self, subject: str, status: int, reason: str = "") -> None:
-        said = f": {reason}" if reason else ""
-        super().__init__(
-            subject,
-            found=f"status {status}{said}",
-            needed="success",
-            mend="see the server's log, then run again",
-        )
-        self.status = status
-
-
-class PassingError(ArchiveError):
-    """What may pass: no connection, a time-out, a busy server, a cut answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +57,8 @@ class XnatClient:
         self.host = host
         self.patience = patience
         self._login = login
-        self._http = login()
+        self._renewing = threading.Lock()
+        self._http = self.retried(login)
 
     def rows(self, path: str, subject: str, **query: str) -> list[dict[str, str]]:
         """Return the rows of a ResultSet; another document is an error.
@@ -91,7 +69,7 @@ class XnatClient:
         try:
             found = document["ResultSet"]["Result"]
         except (KeyError, TypeError):
-            raise _strange(subject, "a document that is no listing") from None
+            raise strange(subject, "a document that is no listing") from None
         return [{str(k): str(v) for k, v in row.items()} for row in found]
 
     def json(self, path: str, subject: str, **query: str) -> Any:
@@ -102,7 +80,7 @@ class XnatClient:
             try:
                 return json.loads(body or b"null")
             except ValueError:
-                raise _passing(subject, "an answer that is no JSON") from None
+                raise passing(subject, "an answer that is no JSON") from None
 
         return self.retried(whole)
 
@@ -131,8 +109,8 @@ class XnatClient:
         """Yield the body in chunks; what cuts it off is a ``PassingError``."""
         answer = self._send("GET", path, subject, query, stream=True)
         with answer:
-            _check(answer, subject)
-            yield _chunks(answer, subject)
+            check(answer, subject)
+            yield chunks(answer, subject)
 
     def put(self, path: str, subject: str, body: Body = None, **query: str) -> str:
         """Send a body (none, bytes, or a file that is streamed); return the answer."""
@@ -143,7 +121,7 @@ class XnatClient:
 
         def send() -> str:
             answer = self._send("PUT", path, subject, {}, json=document)
-            _check(answer, subject, html_is_wrong=False)
+            check(answer, subject, html_is_wrong=False)
             return str(answer.text)
 
         return self.retried(send)
@@ -152,12 +130,12 @@ class XnatClient:
         """Delete once; what is gone already is well."""
         answer = self._send("DELETE", path, subject, {})
         if answer.status_code != NOT_FOUND:
-            _check(answer, subject, html_is_wrong=False)
+            check(answer, subject, html_is_wrong=False)
 
     def post(self, path: str, subject: str, document: Any, **query: str) -> str:
         """Send JSON once (a POST is not repeated); return the answer's text."""
         answer = self._send("POST", path, subject, query, json=document)
-        _check(answer, subject, html_is_wrong=False)
+        check(answer, subject, html_is_wrong=False)
         return str(answer.text)
 
     def header(self, path: str, subject: str, name: str) -> str:
@@ -165,7 +143,7 @@ class XnatClient:
 
         def ask() -> str:
             answer = self._send("GET", path, subject, {})
-            _check(answer, subject, html_is_wrong=False)
+            check(answer, subject, html_is_wrong=False)
             return str(answer.headers.get(name, ""))
 
         return self.retried(ask)
@@ -176,7 +154,7 @@ class XnatClient:
         def ask() -> int:
             answer = self._send("GET", path, subject, {})
             if answer.status_code in PASSING:
-                raise _passing(subject, f"status {answer.status_code}")
+                raise passing(subject, f"status {answer.status_code}")
             return int(answer.status_code)
 
         return self.retried(ask)
@@ -199,7 +177,7 @@ class XnatClient:
         answer = self._send("GET", path, subject, query)
         if answer.status_code == NOT_FOUND:
             return None
-        _check(answer, subject)
+        check(answer, subject)
         return bytes(answer.content)
 
     def _put(self, path: str, subject: str, body: Body, query: dict[str, str]) -> str:
@@ -211,99 +189,48 @@ class XnatClient:
                 )
         else:
             answer = self._send("PUT", path, subject, query, data=body, headers=headers)
-        _check(answer, subject, html_is_wrong=False)
+        check(answer, subject, html_is_wrong=False)
         return str(answer.text)
 
     def _send(
         self, method: str, path: str, subject: str, query: dict[str, str], **more: Any
     ) -> requests.Response:
         """Send one request; a login that ended is renewed and the request repeated."""
-        answer = self._request(method, path, subject, query, more)
-        if answer.status_code != UNAUTHORISED:
-            return answer
-        answer.close()
-        self._http = self._login()
-        _rewind(more.get("data"))
-        answer = self._request(method, path, subject, query, more)
+
+        def ask(http: requests.Session) -> requests.Response:
+            try:
+                return http.request(
+                    method,
+                    self.host + path,
+                    params=query,
+                    timeout=(self.patience.connect_s, self.patience.read_s),
+                    allow_redirects=False,
+                    **more,
+                )
+            except requests.RequestException as error:
+                raise passing(subject, type(error).__name__) from None
+
+        http = self._http
+        answer = ask(http)
+        if answer.status_code == UNAUTHORISED:
+            answer.close()
+            _rewind(more.get("data"))
+            answer = ask(self._renewed(http))
         if answer.status_code == UNAUTHORISED:
             raise login_refused(self.host)
         return answer
 
-    def _request(
-        self,
-        method: str,
-        path: str,
-        subject: str,
-        query: dict[str, str],
-        more: dict[str, Any],
-    ) -> requests.Response:
-        limits = (self.patience.connect_s, self.patience.read_s)
-        url = self.host + path
-        try:
-            return self._http.request(
-                method, url, params=query, timeout=limits, allow_redirects=False, **more
-            )
-        except requests.RequestException as error:
-            raise _passing(subject, type(error).__name__) from None
+    def _renewed(self, ended: requests.Session) -> requests.Session:
+        """Return a new login, made once however many workers saw that one end."""
+        with self._renewing:
+            if self._http is ended:
+                self._http = self._login()
+            return self._http
 
 
 def path_of(*segments: str) -> str:
     """Return an absolute path of quoted segments."""
     return "".join(f"/{quote(segment, safe='')}" for segment in segments)
-
-
-def login_refused(host: str) -> LoginError:
-    """Return the error of a login that the server does not take (any more)."""
-    return LoginError(
-        f"XNAT at {host}",
-        found="the login was refused, or the token expired (401)",
-        needed="a valid alias token, or user and password, in XNAT_USER and XNAT_PASS",
-        mend="launch again; for long trainings have aliasTokenTimeout raised",
-    )
-
-
-def _check(
-    answer: requests.Response, subject: str, *, html_is_wrong: bool = True
-) -> None:
-    status = answer.status_code
-    if status in PASSING:
-        raise _passing(subject, f"status {status}")
-    if status == FORBIDDEN:
-        raise ForbiddenError(
-            subject,
-            found="the user may not do this (403)",
-            needed="the role member for a session, owner for the project itself",
-            mend="ask the project's owner for the role, then launch again",
-        )
-    if status >= 300:
-        raise StatusError(subject, status)
-    if html_is_wrong and "html" in answer.headers.get("Content-Type", "").lower():
-        raise _passing(subject, "a web page instead of data (a login page?)")
-
-
-def _chunks(answer: requests.Response, subject: str) -> Iterator[bytes]:
-    try:
-        yield from answer.iter_content(CHUNK_BYTES)
-    except requests.RequestException as error:
-        raise _passing(subject, f"an answer cut off ({type(error).__name__})") from None
-
-
-def _passing(subject: str, found: str) -> PassingError:
-    return PassingError(
-        subject,
-        found=found,
-        needed="a complete answer",
-        mend="run again: what is complete is not fetched or sent twice",
-    )
-
-
-def _strange(subject: str, found: str) -> NoReturn:
-    raise ArchiveError(
-        subject,
-        found=found,
-        needed="what XNAT 1.8 or newer answers",
-        mend="run `brs doctor`; check XNAT_HOST and proxies in between",
-    )
 
 
 def _rewind(body: Any) -> None:

@@ -7,7 +7,9 @@ path: a file is stored under the hash of its name.
 
 import hashlib
 import logging
+import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from tempfile import TemporaryFile
 from typing import IO
 from urllib.parse import unquote
 
-from plugin.xnat.client import CHUNK_BYTES, PassingError, StatusError, XnatClient
+from plugin.errors import ArchiveError
+from plugin.xnat.answers import CHUNK_BYTES, PassingError, StatusError
+from plugin.xnat.client import XnatClient
 from plugin.xnat.listing import RemoteFile
 
 logger = logging.getLogger(__name__)
@@ -27,6 +31,8 @@ ZIP_FROM_FILES = 8
 WORKERS = 4
 MD5_LENGTH = 32
 PREAMBLE_BYTES = 128
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What zipfile raises on bytes that make no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +56,24 @@ def pull(client: XnatClient, files: Sequence[RemoteFile], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [Wanted(file, folder / local_name(file)) for file in files]
     missing = _missing(wanted)
-    if len(missing) >= ZIP_FROM_FILES:
-        _pull_zip(client, missing)
-        missing = _missing(missing)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(lambda item: _pull_file(client, item), missing))
+    _check_room(folder, missing)
+    try:
+        if len(missing) >= ZIP_FROM_FILES:
+            _pull_zip(client, missing)
+            missing = _missing(missing)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(lambda item: _pull_file(client, item), missing))
+    except OSError as error:
+        raise _no_room(folder, error.strerror or "an I/O error") from error
+
+
+def _check_room(folder: Path, missing: Sequence[Wanted]) -> None:
+    """Raise ``ArchiveError`` unless the files and their zip fit on the disk."""
+    needed = 2 * sum(item.file.size for item in missing)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        found = f"{free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB needed"
+        raise _no_room(folder, found)
 
 
 def local_name(file: RemoteFile) -> str:
@@ -98,7 +117,7 @@ def _pull_zip(client: XnatClient, missing: Sequence[Wanted]) -> None:
                 for chunk in chunks:
                     archive.write(chunk)
             _unpack(archive, {unquote(item.file.name): item for item in missing})
-        except (PassingError, StatusError, zipfile.BadZipFile, OSError) as error:
+        except (PassingError, StatusError, *BAD_ZIP) as error:
             kind = type(error).__name__
             logger.info("%s: no zip (%s), file by file", subject_of(file), kind)
 
@@ -132,21 +151,31 @@ def _pull_file(client: XnatClient, item: Wanted) -> None:
 def _store(chunks: Iterable[bytes], item: Wanted) -> str:
     """Write chunks beside the target and move them there if they are right."""
     part = item.path.with_suffix(".part")
-    written = 0
-    with part.open("wb") as stream:
-        for chunk in chunks:
-            written += len(chunk)
-            if written > item.file.size:
-                break
-            stream.write(chunk)
-    fault = _fault(part, item.file) if written <= item.file.size else "more bytes"
-    if fault:
-        part.unlink()
-    else:
-        part.replace(item.path)
-    return fault
+    try:
+        written = 0
+        with part.open("wb") as stream:
+            for chunk in chunks:
+                written += len(chunk)
+                if written > item.file.size:
+                    return "more bytes"
+                stream.write(chunk)
+        fault = _fault(part, item.file)
+        if not fault:
+            part.replace(item.path)
+        return fault
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def subject_of(file: RemoteFile) -> str:
     """Return how messages call a file: by scan or resource, never by name."""
     return f"scan {file.scan_id}" if file.scan_id else f"resource {file.resource}"
+
+
+def _no_room(folder: Path, found: str) -> ArchiveError:
+    return ArchiveError(
+        f"work folder {folder}",
+        found=found,
+        needed="room for the scans of one session, twice while one is unpacked",
+        mend="free the disk, or give a larger one with --work",
+    )

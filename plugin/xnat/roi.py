@@ -16,7 +16,8 @@ import pydicom
 
 from plugin.errors import ArchiveError
 from plugin.provenance import LABEL_PREFIX
-from plugin.xnat.client import StatusError, XnatClient, path_of
+from plugin.xnat.answers import StatusError
+from plugin.xnat.client import XnatClient, path_of
 
 logger = logging.getLogger(__name__)
 

@@ -19,6 +19,12 @@ Note = Callable[[str, str, int], None]
 HTML = ("Content-Type", "text/html; charset=utf-8")
 REASONS = {401: "Unauthorized", 403: "Forbidden", 500: "Internal Server Error"}
 READ_BEFORE_DROP = 1024
+PATIENT = "PLANTED^NAME"
+"""On every error page, as real ones quote labels: no client may repeat it."""
+
+
+def _nothing() -> None:
+    return
 
 
 @dataclass(slots=True)
@@ -28,7 +34,7 @@ class Fault:
     ``path`` is a regular expression searched in the decoded path. ``cut_after_bytes``
     closes the connection in the body; ``truncate`` sends that many bytes as if they
     were all; ``corrupt`` alters one byte; ``drop_upload`` cuts while the request's
-    body is read, before anything is stored.
+    body is read, before anything is stored. ``beside`` is done first, each time.
     """
 
     path: str = ""
@@ -41,6 +47,7 @@ class Fault:
     corrupt: bool = False
     drop_upload: bool = False
     delay_s: float = 0.0
+    beside: Callable[[], None] = _nothing
 
     def fits(self, method: str, path: str) -> bool:
         same = self.method is None or self.method.upper() == method
@@ -60,6 +67,7 @@ class Faulty:
         fault = self._take(environ)
         if fault is None:
             return self.inner(environ, start)
+        fault.beside()
         time.sleep(fault.delay_s)
         method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
         if fault.drop_upload:
@@ -72,7 +80,7 @@ class Faulty:
         if fault.html_login:
             self.note(method, path, 200)
             start("200 OK", [HTML])
-            return [LOGIN_PAGE.encode()]
+            return [LOGIN_PAGE.encode(), PATIENT.encode()]
         return self._altered(fault, environ, start)
 
     def _take(self, environ: Environ) -> Fault | None:
@@ -104,7 +112,7 @@ class Faulty:
 def _refuse(start: Start, status: int) -> list[bytes]:
     reason = REASONS.get(status, "Error")
     start(f"{status} {reason}", [HTML])
-    return [f"<html><body><h3>{reason}</h3></body></html>".encode()]
+    return [f"<html><body><h3>{reason}</h3>{PATIENT}</body></html>".encode()]
 
 
 def _one_byte_altered(body: bytes) -> bytes:
