@@ -16,7 +16,7 @@ from plugin.xnat.target import is_xnat, parse_target
 
 
 class Archive(Protocol):
-    """Images out, results in; a write returns only after it was read back equal."""
+    """Images out, results in; a write returns when what is stored was verified."""
 
     def sessions(self) -> Sequence[str]:
         """Return the ids of all sessions, sorted."""
@@ -47,7 +47,7 @@ class Archive(Protocol):
         ...
 
     def write(self, session_id: str | None, name: str, data: bytes) -> None:
-        """Store a file in the ``BRS`` resource and verify it by reading back."""
+        """Store a file in the ``BRS`` resource, and verify what is stored."""
         ...
 
     def prepare(self, session_id: str | None) -> None:

@@ -19,6 +19,7 @@ from xnat_project import (
     drafted,
     files_of,
     opened,
+    sent,
 )
 
 from plugin import seg
@@ -120,6 +121,20 @@ def test_a_written_file_is_there_and_replaced(server: StandIn, session_id: str) 
         archive.write(owner, "a b/c#.txt", b"two")
         assert archive.read(owner, "a b/c#.txt") == b"two"
     assert archive.read(session_id, "nothing") is None
+
+
+@pytest.mark.parametrize(("checksums", "read_back"), [(True, 0), (False, 1)])
+def test_a_file_is_transferred_once_and_read_back_only_without_a_digest(
+    server: StandIn, session_id: str, *, checksums: bool, read_back: int
+) -> None:
+    server.checksums = checksums
+    archive = archive_of(server)
+    archive.write(session_id, "a b/weights", b"one")
+    assert len(sent(server, "PUT", "/files/")) == 1
+    assert len(sent(server, "GET", "/files/")) == read_back
+    archive.write(session_id, "a b/weights", b"one")
+    assert len(sent(server, "PUT", "/files/")) == 1
+    assert len(sent(server, "GET", "/files/")) == 2 * read_back
 
 
 def test_a_member_may_fill_sessions_but_not_the_project(

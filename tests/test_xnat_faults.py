@@ -202,7 +202,7 @@ def test_an_upload_that_was_answered_with_200_and_not_stored_is_found_out(
     archive = archive_of(server)
     archive.write(session_id, "r", b"old!")
     server.faults.append(Fault(path=r"/files/r", method="PUT", html_login=True))
-    with pytest.raises(ArchiveError, match="other bytes when read back"):
+    with pytest.raises(ArchiveError, match="other bytes when looked at again"):
         archive.write(session_id, "r", b"new!")
     archive.write(session_id, "r", b"new!")
     assert archive.read(session_id, "r") == b"new!"

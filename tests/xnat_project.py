@@ -17,7 +17,7 @@ from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import XnatArchive
 
 QUICK = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.02, read_s=5.0)
-HASTY = replace(QUICK, read_s=0.3)
+HASTY = replace(QUICK, read_s=1.0)
 RULES = DceRules()
 WEIGHTS = "0" * 64
 

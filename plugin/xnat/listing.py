@@ -89,7 +89,14 @@ def scans(client: XnatClient, session_id: str) -> tuple[RemoteScan, ...]:
 def scan_files(client: XnatClient, session_id: str) -> tuple[RemoteFile, ...]:
     """Return the files of all scans of a session: one request."""
     path = "/data" + path_of("experiments", session_id, "scans", "ALL", "files")
-    return _files(client, path, session_id)
+    return _files(client, path, f"session {session_id}")
+
+
+def resource_files(
+    client: XnatClient, resource: str, subject: str
+) -> tuple[RemoteFile, ...]:
+    """Return the files of the resource at that path: one request."""
+    return _files(client, f"{resource}/files", subject)
 
 
 def session_files(client: XnatClient, session_id: str) -> tuple[RemoteFile, ...]:
@@ -98,24 +105,23 @@ def session_files(client: XnatClient, session_id: str) -> tuple[RemoteFile, ...]
     XNAT lists those of scans and assessors with them.
     """
     path = "/data" + path_of("experiments", session_id, "files")
-    found = _files(client, path, session_id)
+    found = _files(client, path, f"session {session_id}")
     return tuple(f for f in found if not f.scan_id and "/assessors/" not in f.uri)
 
 
-def _files(client: XnatClient, path: str, session_id: str) -> tuple[RemoteFile, ...]:
-    rows = client.rows(path, f"session {session_id}")
-    return tuple(_file(row, session_id) for row in rows)
+def _files(client: XnatClient, path: str, subject: str) -> tuple[RemoteFile, ...]:
+    return tuple(_file(row, subject) for row in client.rows(path, subject))
 
 
-def _file(row: dict[str, str], session_id: str) -> RemoteFile:
+def _file(row: dict[str, str], subject: str) -> RemoteFile:
     try:
         uri, size = row["URI"], int(row["Size"] or 0)
     except (KeyError, ValueError):
         raise ArchiveError(
-            f"session {session_id}",
+            subject,
             found="a file without an address or a size",
             needed="a catalog that describes its files",
-            mend="refresh the session's catalogs in XNAT, then run again",
+            mend="refresh the catalogs in XNAT, then run again",
         ) from None
     scan = SCAN_OF.search(uri)
     return RemoteFile(

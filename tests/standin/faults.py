@@ -3,7 +3,6 @@
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +60,7 @@ class Faulty:
         self.inner = inner
         self.note = note
         self.faults: list[Fault] = []
+        self.closing = threading.Event()
         self._lock = threading.Lock()
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
@@ -68,7 +68,8 @@ class Faulty:
         if fault is None:
             return self.inner(environ, start)
         fault.beside()
-        time.sleep(fault.delay_s)
+        if fault.delay_s and self.closing.wait(fault.delay_s):
+            raise ConnectionAbortedError
         method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
         if fault.drop_upload:
             self.note(method, path, 0)

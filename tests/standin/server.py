@@ -81,6 +81,7 @@ class StandIn:
         return server
 
     def close(self) -> None:
+        self._faulty.closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
