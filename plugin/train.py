@@ -57,6 +57,8 @@ class TrainOptions:
     backbone_weights: str = "none"
     start: Checkpoint | None = None
     """Weights to fine-tune; None trains from scratch."""
+    once: bool = False
+    """Where ``start`` came from these very cases and settings, do not go on from it."""
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
 
 
@@ -222,14 +224,23 @@ def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
     if not path.with_suffix(".json").exists():
         return None
     manifest = read_manifest(path)
-    start = room.options.start
-    parent = start.manifest.weights_sha256 if start else ""
     same = (
         dict(manifest.config) == asdict(room.options.config)
         and tuple(manifest.training_cases) == _source_keys(fold, room)
-        and manifest.parent_sha256 == parent
+        and manifest.parent_sha256 in _parents(room.options)
     )
     return manifest if same else None
+
+
+def _parents(options: TrainOptions) -> tuple[str, ...]:
+    """Return the hashes of the weights that a fold of this training may start from."""
+    if options.start is None:
+        return ("",)
+    start = options.start.manifest
+    known = (start.weights_sha256,)
+    if options.once and start.parent_sha256:
+        return (*known, start.parent_sha256)
+    return known
 
 
 def _bag_range(

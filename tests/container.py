@@ -6,7 +6,7 @@ is mounted read-only, nor write elsewhere: here both are looked for afterwards.
 """
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from resolution import Mounted
@@ -41,30 +41,37 @@ def images_in(source: Path) -> dict[Path, tuple[int, int]]:
 
 
 def run_program(
-    argv: list[str], env: Mapping[str, str], folder: Path, timeout_s: float
+    argv: list[str],
+    env: Mapping[str, str],
+    folder: Path,
+    timeout_s: float,
+    started: Callable[["subprocess.Popen[bytes]"], None],
 ) -> tuple[int | None, str, str]:
     """Run the container's program and keep its logs; no code means it was killed."""
     root, logs = folder / "root", folder / "LOGS"
     root.mkdir(parents=True)
     logs.mkdir()
     out, err = logs / "stdout.log", logs / "stderr.log"
-    with out.open("wb") as stdout, err.open("wb") as stderr:
+    with (
+        out.open("wb") as stdout,
+        err.open("wb") as stderr,
+        subprocess.Popen(
+            argv,
+            env=dict(env),
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+        ) as process,
+    ):
+        started(process)
         try:
-            ended = subprocess.run(
-                argv,
-                env=dict(env),
-                cwd=root,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                timeout=timeout_s,
-                check=False,
-            )
-            code = ended.returncode
+            code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            code = None
+            process.kill()
+            code = process.wait()
     assert not list(root.iterdir()), "files were left outside the mounts"
-    return code, _text(out), _text(err)
+    return code if code >= 0 else None, _text(out), _text(err)
 
 
 def _text(path: Path) -> str:

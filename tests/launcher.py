@@ -7,8 +7,9 @@ wrappers a site has enabled is not looked at.
 
 import json
 import shlex
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -46,6 +47,13 @@ class Launch:
     folder: Path | None = None
     """``output`` (the mount) and ``LOGS`` lie here."""
 
+    def told(self) -> Iterator[tuple[str, bytes]]:
+        """Yield everything that others may read: arguments, logs, and files left."""
+        yield "argv", "\0".join(self.argv).encode()
+        for path in sorted(self.folder.rglob("*")) if self.folder else ():
+            if path.is_file():
+                yield str(path.relative_to(self.folder or path)), path.read_bytes()
+
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
@@ -69,11 +77,20 @@ class Launcher:
         self.server = server
         self.alias = ""
         """The alias token of the launch that runs, or ran last."""
+        self._running: subprocess.Popen[bytes] | None = None
         self._raw = json.loads(command.read_text(encoding="utf-8"))
         self._command: Command = read_command(self._raw, [])
         self._scratch = scratch or server.state.root / "launches"
         self._image = image
         self._numbers = count(1)
+
+    def kill(self) -> None:
+        """Kill the container that runs, as an administrator or a lost node does."""
+        assert self._running is not None
+        self._running.kill()
+
+    def _started(self, process: "subprocess.Popen[bytes]") -> None:
+        self._running = process
 
     def launch(
         self,
@@ -185,7 +202,9 @@ class Launcher:
         sources = [mount.source for mount in resolved.mounts if mount.source]
         before = [images_in(source) for source in sources]
         try:
-            code, stdout, stderr = run_program(argv, env, folder, timeout_s)
+            code, stdout, stderr = run_program(
+                argv, env, folder, timeout_s, self._started
+            )
         finally:
             self.server.expire_token(self.alias)
         assert [images_in(source) for source in sources] == before, (

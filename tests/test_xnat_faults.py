@@ -305,3 +305,18 @@ def test_a_disk_that_fills_up_is_named(
     with pytest.raises(ArchiveError, match="No space left") as caught:
         archive_of(server).fetch(session_id, tmp_path / "w")
     assert exit_code(caught.value) == 7
+
+
+def test_a_heartbeat_that_is_refused_ends_nothing_and_prints_nothing(
+    server: StandIn,
+) -> None:
+    """xnatpy's own ends its thread with a traceback that quotes the server."""
+    token = server.issue_token("alice")
+    joined = archive_by(server, token)._joined
+    server.expire_token(token[0])
+    joined._keepalive_event.set()
+    deadline = time.monotonic() + 10
+    while joined._keepalive_event.is_set() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sent(server, "GET", "/data/JSESSION")[-1].status == 401
+    assert joined._keepalive_thread.is_alive()

@@ -7,11 +7,10 @@ import click
 import torch
 
 from model.checkpoint import read_checkpoint
-from model.engine import choose_engine
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
 from plugin.archive import Archive
-from plugin.commands.result import archive_at, say
+from plugin.commands.result import archive_at, engine_for, say
 from plugin.dce import choose
 from plugin.options import (
     FOLDER,
@@ -93,8 +92,7 @@ def _decision(
 
 def _segmenter(archive: Archive | None, settings: dict[str, Any]) -> Segmenter:
     weights = find_weights(settings["checkpoint"], archive, settings["work"])
-    engine = choose_engine(device=settings["device"], precision=settings["precision"])
-    click.echo(f"engine {engine}", err=True)
+    engine = engine_for(settings)
     return Segmenter(
         read_checkpoint(weights),
         engine,

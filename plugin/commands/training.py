@@ -6,10 +6,9 @@ from typing import Any
 import click
 
 from model.checkpoint import read_checkpoint
-from model.engine import choose_engine
 from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
-from plugin.commands.result import archive_at, say
+from plugin.commands.result import archive_at, engine_for, say
 from plugin.errors import ArchiveError
 from plugin.options import (
     archive_option,
@@ -57,10 +56,14 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
 @precision_option
 @rules_option
 def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
-    """Go on training a checkpoint on an archive's annotated sessions."""
+    """Go on training a checkpoint on an archive's annotated sessions.
+
+    Without --checkpoint the same command on the same masks trains once, however often
+    it is run: to go on after that, change a setting or name the checkpoint.
+    """
     opened = archive_at(archive)
-    weights = find_weights(checkpoint, opened, _work(settings))
-    options = _train_options(settings, start=read_checkpoint(weights))
+    start = read_checkpoint(find_weights(checkpoint, opened, _work(settings)))
+    options = _train_options(settings, start=start, once=checkpoint is None)
     _train(opened, options, settings)
 
 
@@ -79,9 +82,7 @@ def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
         deterministic=settings["deterministic"],
     )
     return TrainOptions(
-        engine=choose_engine(
-            device=settings["device"], precision=settings["precision"]
-        ),
+        engine=engine_for(settings),
         config=config,
         budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
         rules=settings["rules"],
