@@ -44,6 +44,7 @@ COMMAND_CASES: list[tuple[tuple[str, Any], str]] = [
     (("inputs.0", {"name": "mode"}), "input 'mode' is declared twice"),
     (("inputs.0.type", "select-one"), "select-one without select-values"),
     (("inputs.0.select-values", ["1"]), "select-values but is no select type"),
+    (("inputs.1.default-value", ""), "default '' is not among its select-values"),
     (("inputs.1.default-value", "c"), "default 'c' is not among"),
     (("outputs.0.name", ""), "output has no name"),
     (("outputs.0.name", "a b"), "only letters, digits, _ and - may name it"),

@@ -73,6 +73,7 @@ FLAWS = {
     "select without values": (put("inputs/1/select-values", []), "without"),
     "values without select": (put("inputs/1/type", "string"), "is no select"),
     "default not selectable": (put("inputs/1/default-value", "c"), "selectable"),
+    "blank default": (put("inputs/1/default-value", ""), "selectable"),
     "one of many not selectable": (
         lambda d: d["inputs"][1].update(
             {"type": "select-many", "default-value": '["a", "c"]'}

@@ -106,7 +106,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def plant(server: StandIn, cohort: Cohort, name: str) -> str:
-    """Add a synthetic session under a patient's data, and name, that nobody may tell."""
+    """Add a session whose header, and whose label, hold what nobody may tell."""
     folder = cohort.archive.root / name
     for path in folder.rglob("*.dcm"):
         dataset = pydicom.dcmread(path)

@@ -132,7 +132,7 @@ def _selection(each: Object) -> Iterator[str]:
 
 def _defaults(each: Object) -> list[str]:
     default = each.get("default-value")
-    if default is None or default == "":
+    if default is None:
         return []
     if each.get("type") == "select-many":
         try:
