@@ -209,11 +209,12 @@ def _refer_to_source(segmentation: Segmentation, source: Source) -> None:
     del segmentation.SourceImageSequence
     frames = source.phase.frames
     for item in _source_items(segmentation):
-        frame = frames[source_index(item.ReferencedSOPInstanceUID)]
+        index = source_index(item.ReferencedSOPInstanceUID)
+        frame, number = frames[index], source.frame_numbers[index]
         item.ReferencedSOPClassUID = frame.sop_class_uid
         item.ReferencedSOPInstanceUID = frame.sop_instance_uid
-        if frame.frame_number is not None:
-            item.ReferencedFrameNumber = frame.frame_number
+        if number is not None:
+            item.ReferencedFrameNumber = number
     unique = {f.sop_instance_uid: f.sop_class_uid for f in frames}
     series = segmentation.ReferencedSeriesSequence[0]
     series.ReferencedInstanceSequence = [_instance(*pair) for pair in unique.items()]

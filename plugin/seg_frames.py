@@ -50,15 +50,21 @@ def read_masks(
     Raises
     ------
     MaskError
-        If the frames are no planes of one stack, or their pixels cannot be decoded.
+        If the frames are no planes of one stack, two of a segment differ on one slice,
+        or their pixels cannot be decoded.
     """
     planes = _planes(dataset, phase_grid)
     filled = {Side.RIGHT, Side.LEFT, *sides.values()}
     masks = {side: np.zeros(planes.grid.spatial_shape, bool) for side in filled}
+    seen: dict[tuple[int, int], NDArray[np.bool_]] = {}
     for place, frame in zip(planes.slices, _frames(dataset), strict=True):
         for segment, mask in frame:
-            if segment in sides:
-                masks[sides[segment]][place] |= mask
+            if segment not in sides:
+                continue
+            earlier = seen.setdefault((segment, place), mask)
+            if not np.array_equal(earlier, mask):
+                raise _drawn_twice(dataset, segment)
+            masks[sides[segment]][place] |= mask
     return planes.grid, masks
 
 
@@ -154,6 +160,15 @@ def _places(
         if slices is not None and max(slices) < MAX_SLICES:
             return spacing_mm, slices
     return None, None
+
+
+def _drawn_twice(dataset: Dataset, segment: int) -> MaskError:
+    return MaskError(
+        f"SEG {dataset.SOPInstanceUID}",
+        found=f"two different masks of segment {segment} on one slice",
+        needed="one mask per segment and slice",
+        mend="draw on one time point only, and save again",
+    )
 
 
 def _error(dataset: Dataset, found: str, needed: str) -> MaskError:

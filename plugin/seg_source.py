@@ -11,7 +11,7 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import MRImageStorage
 
 from plugin.errors import MaskError
-from plugin.reading.elements import number
+from plugin.reading.elements import number, whole
 from plugin.reading.frames import Plane, read_plane
 from plugin.reading.grid import geometry
 from plugin.reading.multiframe import flat_frames
@@ -25,6 +25,7 @@ PLANE_TAGS = [
     "ImageOrientationPatient",
     "PixelSpacing",
     "SliceThickness",
+    "NumberOfFrames",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
@@ -58,6 +59,12 @@ class Source:
     planes: tuple[Plane, ...]
     grid: VolumeGeometry
     thickness_mm: float
+    frame_numbers: tuple[int | None, ...]
+    """As a reference gives them: None where the instance is that frame alone.
+
+    The XNAT OHIF viewer numbers the frames of no such instance, and shows nothing on
+    one that is referred to by number.
+    """
 
 
 def read_source(phase: Phase) -> Source:
@@ -83,7 +90,8 @@ def read_source(phase: Phase) -> Source:
         frame_of_reference_uid=phase.frame_of_reference_uid,
     )
     thickness_mm = number(flat[0], "SliceThickness") or grid.spacing[0]
-    return Source(phase, header, planes, grid, thickness_mm)
+    numbers = tuple(map(_frame_number, phase.frames, flat))
+    return Source(phase, header, planes, grid, thickness_mm, numbers)
 
 
 def single_frame_headers(source: Source) -> list[Dataset]:
@@ -133,6 +141,10 @@ def _plane(frame: FrameRef, header: Dataset) -> Plane:
             mend="choose a series with complete geometry",
         )
     return plane
+
+
+def _frame_number(frame: FrameRef, header: Dataset) -> int | None:
+    return None if whole(header, "NumberOfFrames") == 1 else frame.frame_number
 
 
 def _placeholder(source: Source, index: int) -> Dataset:

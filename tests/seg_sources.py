@@ -42,6 +42,8 @@ class SourceStyle:
     pixel_mm: tuple[float, float] = (1.5, 0.75)
     slice_mm: float = 2.5
     multi_frame: bool = False
+    apart: bool = False
+    """Each slice is a multi-frame instance of one frame."""
     temporal: bool = False
     patient: dict[str, str] = field(default_factory=lambda: dict(PATIENT))
     seed: str = "one"
@@ -58,7 +60,8 @@ class SourceStyle:
 def write_phase(folder: Path, style: SourceStyle | None = None) -> Phase:
     """Write the series and return its first phase, in the order ``Phase`` promises."""
     style = style or SourceStyle()
-    frames = (_write_multi if style.multi_frame else _write_single)(folder, style)
+    several = _write_multi if style.multi_frame else _write_single
+    frames = (_write_apart if style.apart else several)(folder, style)
     return Phase(
         study_uid=style.uid("study"),
         series_uid=style.uid("series"),
@@ -119,6 +122,22 @@ def _write_multi(folder: Path, style: SourceStyle) -> tuple[FrameRef, ...]:
         FrameRef(path, uid, EnhancedMRImageStorage, numbers[index, 0])
         for index in range(style.shape[0])
     )
+
+
+def _write_apart(folder: Path, style: SourceStyle) -> tuple[FrameRef, ...]:
+    frames = []
+    for index in range(style.shape[0]):
+        dataset = _instance(style, EnhancedMRImageStorage, style.uid("apart", index))
+        dataset.NumberOfFrames = 1
+        shared = Dataset()
+        shared.PixelMeasuresSequence = [_measures(style)]
+        dataset.SharedFunctionalGroupsSequence = [shared]
+        dataset.PerFrameFunctionalGroupsSequence = [_groups(style, index)]
+        path = folder / f"{(index * 7) % 11:02}-{index}.dcm"
+        _save(dataset, path)
+        named = (dataset.SOPInstanceUID, EnhancedMRImageStorage, 1)
+        frames.append(FrameRef(path, *named))
+    return tuple(frames)
 
 
 def _instance(style: SourceStyle, sop_class: str, uid: str) -> Dataset:

@@ -30,6 +30,7 @@ STYLES = {
     "one series, two time points": SourceStyle(temporal=True),
     "multi-frame": SourceStyle(multi_frame=True),
     "multi-frame, all time points": SourceStyle(multi_frame=True, temporal=True),
+    "a multi-frame file per slice": SourceStyle(apart=True),
 }
 Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
@@ -98,8 +99,10 @@ def check_every_frame(path: Path, phase: Phase, masks: Masks) -> None:
     """By pydicom alone: each frame's source is the slice it lies on, and its mask."""
     dataset = pydicom.dcmread(path)
     pixels = dataset.pixel_array
+    numbers = reference_numbers(phase)
     index = {
-        (f.sop_instance_uid, f.frame_number): i for i, f in enumerate(phase.frames)
+        (f.sop_instance_uid, number): i
+        for i, (f, number) in enumerate(zip(phase.frames, numbers, strict=True))
     }
     places = source_positions(phase)
     seen = []
@@ -115,6 +118,14 @@ def check_every_frame(path: Path, phase: Phase, masks: Masks) -> None:
         position = groups.PlanePositionSequence[0].ImagePositionPatient
         assert [float(v) for v in position] == places[at]
     assert sorted(seen) == [(s, i) for s in (1, 2) for i in range(len(phase.frames))]
+
+
+def reference_numbers(phase: Phase) -> list[int | None]:
+    """Return each frame's number, None where the file has that frame alone."""
+    counts = {
+        f.path: pydicom.dcmread(f.path).get("NumberOfFrames") for f in phase.frames
+    }
+    return [None if counts[f.path] == 1 else f.frame_number for f in phase.frames]
 
 
 def source_positions(phase: Phase) -> list[list[float]]:
@@ -135,7 +146,7 @@ def test_highdicom_finds_the_mask_of_every_source_frame(
 ) -> None:
     phase, masks = write_phase(tmp_path, STYLES[name]), some_masks(STYLES[name])
     read = highdicom.seg.segread(written(tmp_path, phase, masks))
-    if phase.frames[0].frame_number is None:
+    if reference_numbers(phase)[0] is None:
         pixels = read.get_pixels_by_source_instance(
             [f.sop_instance_uid for f in phase.frames]
         )

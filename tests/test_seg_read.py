@@ -10,6 +10,7 @@ from foreign_seg import BREAST, LEFT, LESION, RIGHT, Segment, Writer, write_seg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydicom.pixels.utils import pack_bits
 from seg_sources import SECRETS, SourceStyle, other_series, write_phase
 
 from plugin import seg
@@ -168,6 +169,28 @@ def test_a_mask_that_reaches_outside_of_the_phase_is_refused(tmp_path: Path) -> 
     cut = replace(phase, frames=phase.frames[:4])
     with pytest.raises(MaskError, match="9 voxels outside the series"):
         seg.read(write_seg(tmp_path / "m.dcm", STYLE, labelled()), cut)
+
+
+def drawn_twice(folder: Path, *, alike: bool) -> Path:
+    """Write a SEG whose first two frames lie on one slice, as of two time points."""
+    path = write_seg(folder / "m.dcm", STYLE, labelled(), Writer(keep_empty=True))
+    dataset = pydicom.dcmread(path)
+    first, second = dataset.PerFrameFunctionalGroupsSequence[2:4]
+    second.PlanePositionSequence = first.PlanePositionSequence
+    pixels = dataset.pixel_array
+    pixels[3] = pixels[2] if alike else 1 - pixels[2]
+    dataset.PixelData = pack_bits(pixels, pad=True)
+    dataset.save_as(path)
+    return path
+
+
+def test_two_masks_of_a_segment_on_one_slice_are_refused_unless_alike(
+    tmp_path: Path,
+) -> None:
+    mask = seg.read(drawn_twice(tmp_path, alike=True))
+    assert mask.right.array.sum() == two_breasts()[0].sum()
+    with pytest.raises(MaskError, match="two different masks of segment 1 on one"):
+        seg.read(drawn_twice(tmp_path, alike=False))
 
 
 def test_two_stray_frames_do_not_ask_for_all_the_memory(tmp_path: Path) -> None:

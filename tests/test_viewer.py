@@ -40,6 +40,7 @@ STYLES = {
     "tilted": SourceStyle(SHAPE, orientation=TILTED),
     "two time points in one series": SourceStyle(SHAPE, temporal=True),
     "multi-frame": SourceStyle(SHAPE, multi_frame=True),
+    "a multi-frame file per slice": SourceStyle(SHAPE, apart=True),
     "multi-frame, all time points": SourceStyle(SHAPE, multi_frame=True, temporal=True),
 }
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,12 +157,16 @@ def _view(shown: dict[str, Any]) -> View:
 def true_masks(
     phase: Phase, masks: Iterable[NDArray[np.bool_]]
 ) -> frozenset[ShownMask]:
-    """Return where the masks (slices, rows, columns) of segments 1, 2, ... belong."""
+    """Return where the masks (slices, rows, columns) of segments 1, 2, ... belong.
+
+    The viewer counts the frames of an instance that has several.
+    """
+    frames_of = Counter(frame.sop_instance_uid for frame in phase.frames)
     return frozenset(
         ShownMask(
             segment,
             frame.sop_instance_uid,
-            frame.frame_number,
+            frame.frame_number if frames_of[frame.sop_instance_uid] > 1 else None,
             int(plane.sum()),
             hashlib.sha256(plane.astype(np.uint8).tobytes()).hexdigest(),
         )
