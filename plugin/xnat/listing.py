@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from plugin.errors import ArchiveError
 from plugin.xnat.client import XnatClient, path_of
@@ -125,7 +126,7 @@ def _file(row: dict[str, str], subject: str) -> RemoteFile:
         ) from None
     scan = SCAN_OF.search(uri)
     return RemoteFile(
-        scan_id=scan[1] if scan else "",
+        scan_id=unquote(scan[1]) if scan else "",
         resource=row.get("collection", ""),
         name=uri.partition("/files/")[2],
         size=size,
