@@ -10,7 +10,11 @@ import pytest
 from hospital import client, hospital
 from sample_command import command
 from standin.command_rules import problems
+from standin.images import LABEL
 from standin.server import StandIn
+
+from plugin.container.image_label import label_value
+from plugin.xnat.registration import covers
 
 Document = dict[str, Any]
 ROOT = Path(__file__).parent.parent
@@ -210,6 +214,33 @@ def test_unknown_keys_vanish_silently_and_a_tag_is_added(server: StandIn) -> Non
     found = stored(server, created(server, document))
     assert found["image"] == "brs:latest"
     assert not {"ipc-mode", "comand-line"} & set(found)
+
+
+def imported(server: StandIn, document: Document) -> Document:
+    """Save the command of an image's label; return what the server then has."""
+    image = document["image"]
+    server.state.commands.images[image] = {LABEL: label_value([document])}
+    path = "/xapi/docker/images/save"
+    answer = client(server, "admin").send("POST", path, image=image)
+    assert answer.status_code == 200
+    (found,) = client(server).get("/xapi/commands").json()
+    return dict(found)
+
+
+@pytest.mark.parametrize("name", ["command.json", "command-cpu.json"])
+def test_our_image_label_installs_what_our_file_says(
+    server: StandIn, name: str
+) -> None:
+    document = json.loads((ROOT / name).read_text())
+    assert covers(imported(server, document), document)
+
+
+def test_a_label_of_a_version_that_is_there_changes_nothing_and_says_nothing(
+    server: StandIn,
+) -> None:
+    first = imported(server, command())
+    assert imported(server, command() | {"description": "newer"}) == first
+    assert imported(server, command() | {"version": "2", "xnat": [{}]}) == first
 
 
 def test_an_update_replaces_all_and_renumbers_wrappers(server: StandIn) -> None:

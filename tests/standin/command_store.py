@@ -22,6 +22,8 @@ class Commands:
     """Commands by id, and the wrappers that are on: for the site and per project."""
 
     by_id: dict[int, Document] = field(default_factory=dict)
+    images: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Labels of the images that the engine has, by the image's name."""
     site: set[tuple[int, str]] = field(default_factory=set)
     projects: set[tuple[str, int, str]] = field(default_factory=set)
     launches: list[Launch] = field(default_factory=list)

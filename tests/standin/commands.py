@@ -67,7 +67,7 @@ routes = Routes()
 
 @routes.before
 def installed(state: State) -> None:
-    ours = ("/xapi/commands", "/xapi/wrappers", "/xapi/containers")
+    ours = ("/xapi/commands", "/xapi/wrappers", "/xapi/containers", "/xapi/docker")
     if request.path.startswith(ours) and PLUGIN_ID not in state.plugins:
         raise Refused(404, "Not Found")
 
@@ -82,9 +82,8 @@ def listed(state: State) -> Response:
 @routes.post("/xapi/commands")
 def created(state: State) -> Response:
     """Store a command; the answer is its bare number."""
-    _require_manager(state)
-    key = state.commands.number()
-    state.commands.by_id[key] = _checked(state.commands, _received(), key)
+    require_manager(state)
+    key = save(state.commands, _sent(), request.args.get("image"))
     return _text(str(key), 201)
 
 
@@ -96,9 +95,9 @@ def one(state: State, key: int) -> Response:
 @routes.post("/xapi/commands/<int:key>")
 def updated(state: State, key: int) -> Response:
     """Replace a command wholly: wrappers that are left out are deleted."""
-    _require_manager(state)
+    require_manager(state)
     before = _command(state.commands, key)
-    body = _received(updates=True)
+    body = _kept(_sent(), KNOWN | {"ipc-mode"}, request.args.get("image"))
     _refuse_changed_wrappers(before, body)
     state.commands.by_id[key] = _checked(state.commands, body, key)
     return Response(status=200)
@@ -107,7 +106,7 @@ def updated(state: State, key: int) -> Response:
 @routes.delete("/xapi/commands/<int:key>")
 def deleted(state: State, key: int) -> Response:
     """Delete a command; an unknown one is 204 as well."""
-    _require_manager(state)
+    require_manager(state)
     state.commands.by_id.pop(key, None)
     return Response(status=204)
 
@@ -184,7 +183,7 @@ def containers(state: State, project: str) -> Response:
     return jsonify([])
 
 
-def _require_manager(state: State) -> None:
+def require_manager(state: State) -> None:
     if not is_admin(state) and user() not in state.accounts.container_managers:
         raise forbidden()
 
@@ -195,17 +194,27 @@ def _command(commands: Commands, key: int) -> Document:
     return commands.by_id[key]
 
 
-def _received(*, updates: bool = False) -> Document:
-    """Return the command sent; unknown keys are dropped silently.
+def save(commands: Commands, body: Document, image: str | None) -> int:
+    """Store a new command and return its number; a bad or doubled one is refused."""
+    key = commands.number()
+    commands.by_id[key] = _checked(commands, _kept(body, KNOWN, image), key)
+    return key
 
-    ``ipc-mode`` is among them when a command is created.
-    """
-    body = request.get_json(silent=True)
+
+def _sent() -> Document:
+    body: Document | None = request.get_json(silent=True)
     if not isinstance(body, dict):
         raise Refused(400, "Could not read the command")
-    known = KNOWN | {"ipc-mode"} if updates else KNOWN
+    return body
+
+
+def _kept(body: Document, known: frozenset[str], image: str | None) -> Document:
+    """Return what the service keeps of a command; unknown keys vanish silently.
+
+    ``ipc-mode`` is among them when a command is created. The image's own name wins.
+    """
     kept = {key: copy.deepcopy(value) for key, value in body.items() if key in known}
-    image = request.args.get("image") or kept.get("image")
+    image = image or kept.get("image")
     if image:
         last = str(image).rpartition("/")[2]
         kept["image"] = image if ":" in last else f"{image}:latest"

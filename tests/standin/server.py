@@ -16,6 +16,7 @@ from standin import (
     commands,
     data,
     events,
+    images,
     json_fields,
     login,
     prearchive,
@@ -32,7 +33,10 @@ from standin.refused import Refused
 from standin.state import State
 from standin.storage import Incoming, add_files
 
-PARTS = (login, site, roi, commands, events, prearchive, json_fields, workflows)
+PARTS = (
+    *(login, site, roi, commands, images),
+    *(events, prearchive, json_fields, workflows),
+)
 __all__ = ["Fault", "Request", "StandIn"]
 
 

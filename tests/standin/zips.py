@@ -13,6 +13,7 @@ from standin.records import Experiment
 from standin.refused import Refused
 
 CHUNK_BYTES = 1 << 16
+COMPRESSION = zipfile.ZIP_DEFLATED
 UNSAFE = re.compile(r'[/\\:*?"<>|\s]')
 
 
@@ -49,7 +50,7 @@ def zipped(found: Sequence[Listed], experiment: Experiment | None) -> Response:
 def _stream(members: Sequence[tuple[str, Listed]]) -> Iterator[bytes]:
     pipe = _Pipe()
     target = cast(IO[bytes], pipe)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(target, "w", COMPRESSION) as archive:
         for name, listed in members:
             with listed.file.path.open("rb") as source, archive.open(name, "w") as file:
                 while chunk := source.read(CHUNK_BYTES):
