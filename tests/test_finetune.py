@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from sessions import annotate, archive_with
@@ -29,7 +30,8 @@ class Small(nn.Module):
         self.head = nn.Conv2d(64, 1, 1)
 
     def forward(self, slices: Tensor) -> dict[str, Tensor]:
-        logits = self.head(self.backbone.conv1(slices))
+        stem = cast(nn.Module, self.backbone.conv1)
+        logits = self.head(stem(slices))
         return {"out": interpolate(logits, slices.shape[-2:])}
 
 

@@ -157,7 +157,7 @@ def test_the_newest_of_a_sessions_human_masks_is_learnt(
             verdict="publish",
             state=MaskState.HUMAN,
         )
-        human.InstanceCreationDate, human.InstanceCreationTime = f"{year}0101", "120000"
+        human.add_new("InstanceCreationDate", "DA", f"{year}0101")
         server.add_collection(session_id, label, seg.to_bytes(human), user="alice")
     found = trainable_mask(archive, session, tmp_path / "m")
     np.testing.assert_array_equal(found.volume.array, newer.array)
