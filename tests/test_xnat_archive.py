@@ -20,6 +20,7 @@ from xnat_project import (
     breast_project,
     digests,
     drafted,
+    drawn,
     files_of,
     opened,
     sent,
@@ -29,8 +30,6 @@ from plugin import seg
 from plugin.errors import ArchiveError, InputError, LoginError
 from plugin.exchange import HUMAN_FILE, store_human_mask
 from plugin.masks import has_trainable_mask
-from plugin.pipeline import Sides
-from plugin.provenance import MaskState
 from plugin.session import find_pair
 from plugin.xnat.answers import ForbiddenError
 from plugin.xnat.target import XnatTarget
@@ -224,15 +223,7 @@ def test_a_mask_saved_in_the_viewer_is_training_material(
 ) -> None:
     archive = archive_of(server)
     session = opened(archive, session_id, tmp_path / "w")
-    right, left = Sides.of(box_mask(session)).source
-    human = seg.build(
-        session.pair.pre,
-        right,
-        left,
-        algorithm=None,
-        verdict="publish",
-        state=MaskState.HUMAN,
-    )
+    human = drawn(session)
     server.add_collection(
         session_id, "SEG_20260131_1200", seg.to_bytes(human), user="alice"
     )

@@ -16,14 +16,13 @@ from xnat_project import (
     breast_project,
     digests,
     drafted,
+    drawn,
     files_of,
     opened,
 )
 
 from plugin import seg
 from plugin.masks import trainable_mask
-from plugin.pipeline import Sides
-from plugin.provenance import MaskState
 from plugin.segment import Delivery, segment_archive
 from plugin.xnat.roi import label_of
 
@@ -148,15 +147,7 @@ def test_the_newest_of_a_sessions_human_masks_is_learnt(
     older = box_mask(session)
     newer = older.with_array(np.roll(older.array, 1, axis=0))
     for label, mask, year in (("SEG_B", newer, "2026"), ("SEG_A", older, "2025")):
-        right, left = Sides.of(mask).source
-        human = seg.build(
-            session.pair.pre,
-            right,
-            left,
-            algorithm=None,
-            verdict="publish",
-            state=MaskState.HUMAN,
-        )
+        human = drawn(session, mask)
         human.add_new("InstanceCreationDate", "DA", f"{year}0101")
         server.add_collection(session_id, label, seg.to_bytes(human), user="alice")
     found = trainable_mask(archive, session, tmp_path / "m")

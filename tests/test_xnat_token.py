@@ -7,13 +7,10 @@ from pathlib import Path
 import pytest
 from discretion import check_told
 from launcher import Launch, Launcher
-from sessions import box_mask
 from standin.server import Fault, StandIn
-from xnat_project import add_session, archive_of, breast_project, opened
+from xnat_project import add_session, archive_of, breast_project, drawn, opened
 
 from plugin import seg
-from plugin.pipeline import Sides
-from plugin.provenance import MaskState
 
 TRAINING = {"epochs": "1", "folds": "2", "grid": "32"}
 SECOND_FOLD = r"/files/fold-1\.json$"
@@ -34,15 +31,7 @@ def draw(server: StandIn, session_id: str, folder: Path) -> None:
     archive = archive_of(server)
     session = opened(archive, session_id, folder / "w")
     archive.close()
-    right, left = Sides.of(box_mask(session)).source
-    human = seg.build(
-        session.pair.pre,
-        right,
-        left,
-        algorithm=None,
-        verdict="publish",
-        state=MaskState.HUMAN,
-    )
+    human = drawn(session)
     label = f"SEG_20260131_{session_id}"
     server.add_collection(session_id, label, seg.to_bytes(human), user="alice")
 

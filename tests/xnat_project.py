@@ -6,10 +6,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sessions import untrained_segmenter, write_pair
+from highdicom import Volume
+from highdicom.seg import Segmentation
+from sessions import box_mask, untrained_segmenter, write_pair
 from standin.server import Request, StandIn
 
-from plugin.pipeline import SEG_FILE, segment_session
+from plugin import seg
+from plugin.pipeline import SEG_FILE, Sides, segment_session
+from plugin.provenance import MaskState
 from plugin.rules import DceRules
 from plugin.session import OpenSession, find_pair, load_session
 from plugin.xnat.client import Patience
@@ -61,6 +65,19 @@ def drafted(archive: XnatArchive, session_id: str, tmp_path: Path) -> Path:
     folder = archive.fetch(session_id, tmp_path / "w")
     segment_session(session_id, folder, tmp_path / "result", untrained_segmenter())
     return tmp_path / "result" / SEG_FILE
+
+
+def drawn(session: OpenSession, mask: Volume | None = None) -> Segmentation:
+    """Return a mask, two boxes by default, as a person saves it in the viewer."""
+    right, left = Sides.of(mask or box_mask(session)).source
+    return seg.build(
+        session.pair.pre,
+        right,
+        left,
+        algorithm=None,
+        verdict="publish",
+        state=MaskState.HUMAN,
+    )
 
 
 def files_of(folder: Path) -> list[Path]:

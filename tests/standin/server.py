@@ -61,15 +61,23 @@ class Quiet(WSGIRequestHandler):
 class StandIn:
     """A strict stand-in for an XNAT server, on a free port of this machine."""
 
-    def __init__(self, root: Path, *, port: int = 0) -> None:
+    def __init__(
+        self, root: Path, *, port: int = 0, tls: tuple[str, str] | None = None
+    ) -> None:
         self.state = State(Archive(root))
         self.requests: list[Request] = []
         self._app = _application(self.state, self.requests)
         self._faulty = Faulty(self._app.wsgi_app, self._note)
         self._server = make_server(
-            "127.0.0.1", port, self._faulty, threaded=True, request_handler=Quiet
+            "127.0.0.1",
+            port,
+            self._faulty,
+            threaded=True,
+            request_handler=Quiet,
+            ssl_context=tls,
         )
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
         self.state.url = self.url
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}
@@ -77,10 +85,12 @@ class StandIn:
         self._thread.daemon = True
 
     @classmethod
-    def start(cls, root: Path, *, port: int = 0) -> Self:
-        """Return a server that answers already."""
+    def start(
+        cls, root: Path, *, port: int = 0, tls: tuple[str, str] | None = None
+    ) -> Self:
+        """Return a server that answers already; ``tls`` is its certificate and key."""
         root.mkdir(parents=True, exist_ok=True)
-        server = cls(root, port=port)
+        server = cls(root, port=port, tls=tls)
         server._thread.start()
         return server
 
