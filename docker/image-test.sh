@@ -4,8 +4,9 @@
 #   --work FOLDER       where everything lies; made anew and removed when not given
 #   --keep              leave the image and the folder
 #   --no-stand-ins      fail where Docker Hub or PyTorch's index cannot be reached
-# Needs podman; with stand-ins mmdebstrap, and for cpu a CPU wheel of torch in WHEELS
-# (pip's find-links folder when not given). Nothing is left in podman's own storage.
+# Needs root, podman, runc and PYTHON (.venv/bin/python); with stand-ins mmdebstrap, and
+# for cpu a CPU wheel of torch in WHEELS (pip's find-links folder when not given).
+# Nothing is left in podman's own storage.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
@@ -18,7 +19,7 @@ main() {
             --work) work="$2"; keep=true; shift 2 ;;
             --keep) keep=true; shift ;;
             --no-stand-ins) stand_ins=false; shift ;;
-            *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+            *) sed -n '2,9p' "$0" >&2; exit 2 ;;
         esac
     done
 

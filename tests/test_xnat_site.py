@@ -158,6 +158,7 @@ def test_a_path_that_is_not_routed_answers_with_the_parent(asked: Asked) -> None
     assert "items" in found.json(), "no listing: the code under test must not use it"
 
 
+@pytest.mark.slow
 def test_a_mask_is_shown_once_and_comes_back(asked: Asked, tmp_path: Path) -> None:
     if not roi.is_available(asked.archive.client):
         pytest.skip("the server has no OHIF viewer plugin")

@@ -3,6 +3,7 @@
 # shellcheck disable=SC2154  # variant, work, keep and stand_ins are the caller's
 
 readonly ANY_UID=34567
+readonly python="${PYTHON:-.venv/bin/python}"
 readonly REGISTRY=https://registry-1.docker.io/v2/
 readonly CPU_INDEX=https://download.pytorch.org/whl/cpu/torch/
 readonly RESULTS="mask.nii.gz preview.png result.json segmentation.dcm"
@@ -35,8 +36,14 @@ timed() { # NAME COMMAND...
         'BEGIN { printf "%8.1f s  %s", b - a, n }')")
 }
 
+need() { # PROGRAM DEBIAN_PACKAGE
+    command -v "$1" >/dev/null || fail "$1 is missing: apt-get install $2"
+}
+
 prepare_work() {
-    command -v podman >/dev/null || fail "podman is not installed"
+    need podman "podman runc netavark"
+    need curl curl
+    need "$python" "nothing; make setup, or PYTHON=... with the test dependencies"
     work="${work:-$(mktemp -d /var/tmp/brs-image.XXXXXX)}"
     rm -rf "$work"/{trial,guarded,open}
     mkdir -p "$work"/{storage,run,wheels,trial,guarded,open}
@@ -77,6 +84,7 @@ choose_sources() {
     base="the pinned base"
     if ! reachable "$REGISTRY"; then
         $stand_ins || fail "Docker Hub cannot be reached"
+        need mmdebstrap mmdebstrap
         base="STAND-IN base (Debian's Python; Docker Hub cannot be reached)"
         timed "stand-in base" docker/stand-ins/make.sh base "$work"
         build_args+=(--pull=never --build-arg BASE=localhost/brs-base:latest)
@@ -226,9 +234,8 @@ check_no_gpu() {
 
 # From XNAT's menu: the stand-in server of the tests, on this machine's loopback.
 launch() {
-    [ -x .venv/bin/python ] || fail "no .venv: make setup"
     rm -rf "$work"/{xnat,launches}
-    PYTHONPATH=tests .venv/bin/python docker/image-test/launch.py "$work" "$image" \
+    PYTHONPATH=tests "$python" docker/image-test/launch.py "$work" "$image" \
         "$(command_file)" -- podman run --rm "${GUARDED[@]}" --network host
 }
 
