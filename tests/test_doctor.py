@@ -23,6 +23,8 @@ from plugin.xnat.checks import Examined, now, xnat_checks
 from plugin.xnat.client import Patience
 from plugin.xnat.target import XnatTarget
 
+pytestmark = pytest.mark.usefixtures("discreet")
+
 QUICK = Patience(attempts=2, first_wait_s=0.01, longest_wait_s=0.02, read_s=5.0)
 SERVER_CHECKS = [
     *("login", "version", "container-service", "project", "roi", "sessions"),

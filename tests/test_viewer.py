@@ -16,6 +16,7 @@ from seg_sources import SourceStyle, other_series, write_phase
 from sessions import untrained_segmenter
 from torch import Tensor, nn
 from viewer_mapping import ShownMask, View, ViewerError, dcmjs_folder, true_masks, views
+from xnat_project import archive_of, breast_project
 
 from model.checkpoint import Checkpoint
 from model.network import BreastFcn
@@ -25,8 +26,10 @@ from plugin.nifti import read_nifti
 from plugin.phantom_dicom import VendorStyle, write_session
 from plugin.pipeline import NIFTI_FILE, SEG_FILE, Segmenter, segment_session
 from plugin.provenance import MaskState
+from plugin.segment import Delivery, segment_archive
 from plugin.series import Phase
 from plugin.volumes import load
+from plugin.xnat import roi
 
 pytestmark = pytest.mark.peer
 
@@ -110,6 +113,31 @@ def test_a_segmented_session_is_shown_as_it_was_written(
     assert len({mask.sha256 for mask in seen.masks}) == 2 * len(phase.frames)
     assert (seen.series_uid, seen.dropped) == (phase.series_uid, 0)
     assert seen.labels == ("Right breast", "Left breast")
+
+
+def test_what_was_pushed_to_the_server_is_shown_on_the_images_it_serves(
+    tmp_path: Path, segmenter: Segmenter, dcmjs: Path
+) -> None:
+    session, style = tmp_path / "session", VendorStyle.SEPARATE_SERIES
+    write_session(noise_case(3, matrix_px=32), session, style=style, session_id="one")
+    with breast_project(tmp_path) as server:
+        key = server.add_session("BREAST", subject="S", label="MR1", dicom=session)
+        archive = archive_of(server)
+        delivery = Delivery(tmp_path / "out", tmp_path / "work")
+        (item,) = segment_archive(archive, segmenter, delivery)
+        assert (item.outcome, item.not_shown) == ("segmented", "")
+        (collection,) = roi.collections(archive.client, key)
+        served = archive.fetch(key, tmp_path / "served")
+        pushed = tmp_path / "pushed.dcm"
+        data = roi.read(archive.client, "BREAST", collection.id)
+        pushed.write_bytes(data or b"")
+        archive.close()
+    phase = choose(served).pre
+    stored = seg.read(pushed, phase)
+    masks = stored.right.array > 0, stored.left.array > 0
+    seen = shown(dcmjs, pushed, served)
+    assert (seen.masks, seen.dropped) == (true_masks(phase, masks), 0)
+    assert len({mask.sha256 for mask in seen.masks}) == 2 * len(phase.frames)
 
 
 @pytest.mark.parametrize("name", STYLES)

@@ -18,6 +18,8 @@ from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import XnatArchive
 from plugin.xnat_install import Installation, Step, read_command
 
+pytestmark = pytest.mark.usefixtures("discreet")
+
 ROOT = Path(__file__).parent.parent
 COMMAND: dict[str, Any] = json.loads((ROOT / "command.json").read_text("utf-8"))
 WRAPPERS = [wrapper["name"] for wrapper in COMMAND["xnat"]]
