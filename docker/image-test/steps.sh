@@ -41,7 +41,7 @@ need() { # PROGRAM DEBIAN_PACKAGE
 }
 
 prepare_work() {
-    need podman "podman runc netavark"
+    need podman "podman runc"
     need curl curl
     need "$python" "nothing; make setup, or PYTHON=... with the test dependencies"
     work="${work:-$(mktemp -d /var/tmp/brs-image.XXXXXX)}"
@@ -239,16 +239,20 @@ launch() {
         "$(command_file)" -- podman run --rm "${GUARDED[@]}" --network host
 }
 
+# Podman reports that it cannot have systemd ask every minute; we ask ourselves.
+start_for_health() { # NAME COMMAND
+    podman run --detach --name "$1" --network none \
+        --volume "$work/serving:/serving:ro" "$image" python /serving/brs "$2" \
+        >/dev/null 2>>"$work/health.log" \
+        || { cat "$work/health.log" >&2; fail "the container $1"; }
+}
+
 check_health() {
     mkdir -p "$work/serving"
     # Serving is told by the command line: this one is meant to, and does not answer.
     echo 'import time; time.sleep(120)' >"$work/serving/brs"
-    local mount=(--volume "$work/serving:/serving:ro")
-    # Podman reports here that it cannot have systemd ask every minute; we ask ourselves.
-    podman run --detach --name batch "${mount[@]}" "$image" \
-        python /serving/brs segment >/dev/null 2>>"$work/health.log"
-    podman run --detach --name mute "${mount[@]}" "$image" \
-        python /serving/brs serve >/dev/null 2>>"$work/health.log"
+    start_for_health batch segment
+    start_for_health mute serve
     podman healthcheck run batch || fail "a batch container is unhealthy"
     if podman healthcheck run mute; then fail "a mute server is healthy"; fi
     podman rm --force --time 0 batch mute >/dev/null 2>>"$work/health.log"
