@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -19,7 +19,7 @@ from plugin.receiving.admission import Admission
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import ListenerConfig
 from plugin.receiving.storing import SUCCESS, Receipt, Storing
-from plugin.receiving.transport import Server
+from plugin.receiving.transport import Server, silence
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Listener:
         return len(_established(self._running()))
 
     def __enter__(self) -> Self:
-        _silence()
+        silence()
         self._landing.__enter__()
         try:
             self._server = self._bound()
@@ -151,9 +151,3 @@ def _wait(is_done: Callable[[], bool], limit_s: float) -> None:
     end_s = time.monotonic() + limit_s
     while not is_done() and time.monotonic() < end_s:
         time.sleep(STOP_POLL_S)
-
-
-def _silence() -> None:
-    """Keep pynetdicom quiet: its lines and traces quote what peers sent."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
