@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from fnmatch import fnmatchcase
 
 from pydicom import Dataset
@@ -20,8 +20,8 @@ Ask = Callable[[str, Mapping[str, str]], Found]
 """From a level and keys to what the peer found."""
 
 KEYS = ("StudyInstanceUID", "ModalitiesInStudy", "StudyDescription")
-EARLIEST = date(1980, 1, 1)
-"""Where halving begins when no first day is given; earlier ones are asked for too."""
+EARLIEST, LATEST = date(1900, 1, 1), date(2100, 1, 1)
+"""Where halving begins and ends when no day is given."""
 ROUND = 100
 """Archives cut answers at a round number, some without saying so."""
 MOST_STUDIES = 20_000
@@ -55,19 +55,21 @@ def list_studies(ask: Ask, selection: Selection) -> list[str]:
 
 
 def _rows(ask: Ask, first: date | None, last: date | None) -> Iterator[Dataset]:
-    """Yield the studies of a range, halved until the peer gives all of it."""
+    """Yield the studies of a range, halved until the peer gives all of it.
+
+    Studies without a date are in no range: the first answer has to hold them.
+    """
     found = ask("STUDY", _keys(first, last))
-    halves = _halves(first, last)
-    if not _may_be_cut(found) or (halves is None and found.is_whole):
-        yield from found.rows
-    elif halves is None:
-        raise _too_many(f"an answer that is cut short for the single day {last}")
-    else:
-        if found.is_whole and first is None and last is None:
-            # Studies without a date are in no range.
-            yield from found.rows
-        for part in halves:
-            yield from _rows(ask, *part)
+    yield from found.rows
+    if not _may_be_cut(found):
+        return
+    low, high = first or EARLIEST, last or LATEST
+    if low < high:
+        middle = low + (high - low) // 2
+        yield from _rows(ask, low, middle)
+        yield from _rows(ask, middle + DAY, high)
+    elif not found.is_whole:
+        raise _too_many(f"an answer that is cut short for the single day {low}")
 
 
 def _may_be_cut(found: Found) -> bool:
@@ -81,18 +83,6 @@ def _keys(first: date | None, last: date | None) -> dict[str, str]:
         "ModalitiesInStudy": "MR",
         "StudyDate": "-".join(limits) if any(limits) else "",
     }
-
-
-def _halves(
-    first: date | None, last: date | None
-) -> tuple[tuple[date | None, date], tuple[date, date | None]] | None:
-    """Return two ranges that make up one, None when it is a single day."""
-    low = first or EARLIEST
-    high = last or max(datetime.now(UTC).date() + DAY, low + DAY)
-    if low >= high:
-        return None
-    middle = low + (high - low) // 2
-    return (first, middle), (middle + DAY, last)
 
 
 def _is_mr(ask: Ask, uid: str, row: Dataset) -> bool:

@@ -9,7 +9,7 @@ from plugin.errors import ConfigError
 from plugin.receiving.settings import TlsFiles, check_ae_title
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
-HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
+HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 HIGHEST_PORT = 65_535
 
 
