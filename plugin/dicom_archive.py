@@ -76,7 +76,7 @@ class DicomArchive:
         self, session_id: str, work: Path, wanted: ScanFilter | None = None
     ) -> Path:
         """Pull the wanted series (all MR series by default) under ``work``."""
-        series = self._series(session_id, "MR")
+        series = self.series(session_id, "MR")
         if not series:
             raise _without_images(session_id)
         if wanted is not None:
@@ -99,7 +99,7 @@ class DicomArchive:
         shelf = _shelf(work, "masks", session_id)
         series = [
             each.only(set(each.sop_uids) - known)
-            for each in self._series(session_id, "SEG")
+            for each in self.series(session_id, "SEG")
         ]
         self._pull(shelf, series)
         pulled = [shelf.path(uid) for each in series for uid in each.sop_uids]
@@ -140,7 +140,8 @@ class DicomArchive:
     def close(self) -> None:
         """Do nothing: every association ends with its request."""
 
-    def _series(self, session_id: str, modality: str) -> list[RemoteSeries]:
+    def series(self, session_id: str, modality: str) -> list[RemoteSeries]:
+        """Return a study's series of a modality, as the PACS lists them."""
         uid = _checked(session_id)
         return list(self._asked(lambda ask: list_series(ask, uid, modality)))
 

@@ -7,6 +7,7 @@ never asked for again. C-MOVE needs a listener of our own: it runs for one pull.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydicom import Dataset
@@ -36,7 +37,7 @@ from plugin.sending.query import find_context
 
 FEW = 8
 """So many missing instances of a series come one by one."""
-NO_GET = "no C-GET"
+NO_GET, NO_MOVE, NO_PORT = "no C-GET", "no C-MOVE", "no port of ours"
 PENDING = {0xFF00, 0xFF01}
 
 
@@ -79,13 +80,17 @@ def pull(
         If the PACS cannot or will not send them all.
     """
     said = ""
-    for way in (_get, _move):
-        missing = shelf.missing(series)
-        if missing and (way is _get or target.doorstep is not None):
+    for way in _ways(target):
+        if missing := shelf.missing(series):
             said = _tried(way, target, shelf, missing, limits)
     missing = shelf.missing(series)
     if missing:
         raise _incomplete(target, count(missing), count(series), said)
+
+
+def _ways(target: PacsTarget) -> tuple[Way, ...]:
+    """Return what can be tried: C-MOVE only with a port of our own."""
+    return (_get,) if target.doorstep is None else (_get, move)
 
 
 def _tried(
@@ -99,7 +104,7 @@ def _tried(
     try:
         return way(target, shelf, missing, limits)
     except (PassingError, LastingError) as error:
-        if way is _move or target.doorstep is None:
+        if way is _ways(target)[-1]:
             raise
         return error.found
 
@@ -118,27 +123,29 @@ def _get(
         if not accepts(association, StudyRootGet):
             return NO_GET
         for request in _requests(shelf, missing):
-            answers = association.send_c_get(request, StudyRootGet)
-            _finish(target, association, "C-GET", answers)
+            asked = partial(association.send_c_get, request, StudyRootGet)
+            _finish(target, association, "C-GET", asked)
     return _kept(storing.counts())
 
 
-def _move(
+def move(
     target: PacsTarget, shelf: Shelf, missing: Sequence[RemoteSeries], limits: Limits
 ) -> str:
     """Let the PACS send to a listener of ours; return why not, if it cannot."""
+    if target.doorstep is None:
+        return NO_PORT
     offer = Offer("C-MOVE", [find_context(), build_context(StudyRootMove)])
-    config = doorstep_config(target, target.doorstep or Doorstep(0))
+    config = doorstep_config(target, target.doorstep)
     with (
         Listener(config, Landing(shelf.folder)) as listener,
         _calling(target, offer, limits) as association,
     ):
         if not accepts(association, StudyRootMove):
-            return "no C-MOVE"
+            return NO_MOVE
         for request in _requests(shelf, missing):
-            ours = target.calling_ae
-            answers = association.send_c_move(request, ours, StudyRootMove)
-            _finish(target, association, "C-MOVE", answers)
+            here = target.calling_ae
+            asked = partial(association.send_c_move, request, here, StudyRootMove)
+            _finish(target, association, "C-MOVE", asked)
         return _kept(listener.counts())
 
 
@@ -206,14 +213,15 @@ def _finish(
     target: PacsTarget,
     association: Association,
     request: str,
-    answers: Iterator[tuple[Dataset, Dataset | None]],
+    asked: Callable[[], Iterator[tuple[Dataset, Dataset | None]]],
 ) -> None:
     """Wait for the final answer; what failed of it is missing, and seen by that."""
     final: int | None = None
     try:
-        for status, _ in answers:
+        for status, _ in asked():
             final = status.get("Status")
     except RuntimeError:
+        # The association ended between two requests.
         final = None
     if final is None or final in PENDING:
         raise lost(target.peer, association, request)
@@ -230,11 +238,12 @@ def _kept(counts: Mapping[str, int]) -> str:
 def _incomplete(
     target: PacsTarget, missing: int, wanted: int, refused: str
 ) -> PassingError | LastingError:
-    if refused == NO_GET and target.doorstep is None:
+    if refused in (NO_GET, NO_MOVE):
+        lacks = "no port of ours for C-MOVE" if refused == NO_GET else "without C-MOVE"
         return LastingError(
             f"images of {target.peer}",
             cause="no-retrieve",
-            found="a PACS without C-GET, and no port of ours for C-MOVE",
+            found=f"a PACS without C-GET, and {lacks}",
             needed="one way for images to come",
             mend=f"make {target.calling_ae} known at the PACS with this host and a "
             "port, and give that port in BRS_DICOM_PORT",

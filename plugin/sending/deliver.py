@@ -94,18 +94,32 @@ def echo(
     destination: Destination, *, calling_ae: str, limits: Limits | None = None
 ) -> str:
     """Return empty text when the destination answers a C-ECHO, else why it does not."""
-    offer = Offer("verification (C-ECHO)", [build_context(Verification)])
-    limits = limits or Limits()
     try:
-        with associated(
-            destination, offer, calling_ae=calling_ae, limits=limits
-        ) as association:
-            status = association.send_c_echo().get("Status")
-            if status is None:
-                raise lost(destination, association, "C-ECHO")
+        require_echo(destination, calling_ae=calling_ae, limits=limits)
     except (PassingError, LastingError) as error:
         return f"{error.found}; {error.mend}"
-    return "" if status == 0 else said(status)
+    return ""
+
+
+def require_echo(
+    destination: Destination, *, calling_ae: str, limits: Limits | None = None
+) -> None:
+    """Return once the destination has answered a C-ECHO.
+
+    Raises
+    ------
+    PassingError, LastingError
+        If it does not.
+    """
+    offer = Offer("verification (C-ECHO)", [build_context(Verification)])
+    with associated(
+        destination, offer, calling_ae=calling_ae, limits=limits or Limits()
+    ) as association:
+        status = association.send_c_echo().get("Status")
+        if status is None:
+            raise lost(destination, association, "C-ECHO")
+    if meaning(status) is not Meaning.DONE:
+        raise refused_status(destination, "C-ECHO", status)
 
 
 @dataclass(frozen=True, slots=True)
