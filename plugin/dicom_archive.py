@@ -83,6 +83,7 @@ class DicomArchive:
             chosen = wanted(self._glimpses(session_id, work, series))
             series = [each for each in series if each.uid in chosen] or series
         shelf = _shelf(work, "images", session_id)
+        _take_along(_shelf(work, "glimpses", session_id), shelf, series)
         self._pull(shelf, series)
         return shelf.images
 
@@ -224,6 +225,15 @@ def _owner(session_id: str | None) -> str | None:
 
 def _shelf(work: Path, kind: str, session_id: str) -> Shelf:
     return Shelf(work / kind / folder_name(session_id), session_id)
+
+
+def _take_along(seen: Shelf, shelf: Shelf, series: Sequence[RemoteSeries]) -> None:
+    """Put what was pulled for its header where it belongs: it may be a whole phase."""
+    for each in series:
+        there, here = (place.path(each.sop_uids[0]) for place in (seen, shelf))
+        if there.is_file() and not here.is_file():
+            here.parent.mkdir(parents=True, exist_ok=True)
+            here.hardlink_to(there)
 
 
 def _sop_uid(path: Path) -> str:

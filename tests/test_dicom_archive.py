@@ -13,7 +13,7 @@ from orthanc import Orthanc, free_port, orthanc
 from scp_peers import instance
 from sessions import box_mask, untrained_segmenter
 from storage_peers import Program, dcmqrscp, storescp
-from synthetic import SECRETS, Plan, uid, write_pair, write_plan
+from synthetic import SECRETS, Plan, enhanced, uid, write, write_pair, write_plan
 
 from plugin import seg
 from plugin.archive import open_archive
@@ -128,6 +128,25 @@ def test_only_the_pair_is_pulled_of_a_study_with_more(
     assert not list(tmp_path.glob("w/**/*.dcm"))
 
 
+def requests_for_images(server: Program) -> int:
+    kind = "Message Type                  : C-{} RQ"
+    return sum(server.said(kind.format(way)) for way in ("GET", "MOVE"))
+
+
+def test_a_whole_phase_in_one_instance_comes_once(tmp_path: Path) -> None:
+    phases = [Plan(number=5, phase=0), Plan(number=6, phase=1)]
+    files = write([enhanced([plan]) for plan in phases], tmp_path / "study")
+    with dcmqrscp(tmp_path / "peer") as server:
+        deliver(files, server.destination(), calling_ae="MODALITY")
+        there = Peer(f"dicom://PEER@127.0.0.1:{server.port}", {})
+        archive = there.archive(tmp_path / "state")
+        folder = archive.fetch(
+            STUDY, tmp_path / "w", lambda seen: [each.scan_id for each in seen]
+        )
+        assert requests_for_images(server) == 2
+    assert datasets(folder) == datasets(tmp_path / "study")
+
+
 def test_an_interrupted_pull_asks_for_what_is_missing_only(
     peer: Peer, source: Path, tmp_path: Path
 ) -> None:
@@ -141,12 +160,9 @@ def test_an_interrupted_pull_asks_for_what_is_missing_only(
     assert datasets(folder) == datasets(source / "study")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     if peer.program is not None:
-        asked = peer.program.said("Message Type                  : C-GET RQ")
-        asked += peer.program.said("Message Type                  : C-MOVE RQ")
+        asked = requests_for_images(peer.program)
         archive.fetch(STUDY, tmp_path / "w")
-        again = peer.program.said("Message Type                  : C-GET RQ")
-        again += peer.program.said("Message Type                  : C-MOVE RQ")
-        assert again == asked
+        assert requests_for_images(peer.program) == asked
 
 
 def test_a_study_that_is_not_there_and_a_name_that_is_no_uid_are_told_apart(

@@ -75,6 +75,21 @@ def test_a_healthy_pacs_reaches_us_and_is_well_but_for_plain_dicom(
     assert not (tmp_path / "state").exists()
 
 
+def test_the_configuration_in_the_documentation_is_all_that_orthanc_needs(
+    tmp_path: Path,
+) -> None:
+    page = Path("docs/how-to/pacs-archive.md").read_text(encoding="utf-8")
+    config = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    port = free_port()
+    config["DicomModalities"]["brs"] |= {"Host": "127.0.0.1", "Port": port}
+    shut = {f"DicomAlwaysAllow{what}": False for what in ("Store", "Get", "Move")}
+    write_pair(tmp_path / "study")
+    with orthanc(tmp_path / "orthanc", **shut, **config) as server:
+        server.upload(tmp_path / "study")
+        found = ask(server.uri, tmp_path, BRS_DICOM_PORT=str(port))
+    assert states(found) == dict.fromkeys(NAMES, "ok") | {"tls": "warning"}
+
+
 def test_without_a_port_of_ours_the_way_back_is_not_called_well(
     pacs: Orthanc, tmp_path: Path
 ) -> None:

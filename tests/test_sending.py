@@ -4,6 +4,7 @@ import logging
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from orthanc import Orthanc, free_port, orthanc
 from pydicom.uid import ImplicitVRLittleEndian, SegmentationStorage
 from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_ECHO
 from scp_peers import PATIENT, PATIENT_ID, Authority, study
 from sessions import untrained_segmenter, write_pair
 from storage_peers import dcmqrscp, scripted, storescp
@@ -25,6 +27,7 @@ from plugin.errors import ConfigError
 from plugin.pipeline import SEG_FILE, segment_session
 from plugin.queue.causes import LastingError, PassingError, cause_of
 from plugin.sending.answers import Meaning, meaning
+from plugin.sending.association import Offer, associated
 from plugin.sending.deliver import NOT_ASKED, deliver, echo
 from plugin.sending.destination import (
     ClientTls,
@@ -33,6 +36,7 @@ from plugin.sending.destination import (
     destinations_for,
 )
 from plugin.sending.limits import Limits
+from plugin.sending.query import find, find_context
 
 pytestmark = pytest.mark.peer
 
@@ -171,6 +175,24 @@ def test_two_workers_do_not_send_the_same_at_once(
             list(pool.map(work, (copy, mask if shared else copy)))
         assert peer.said(STORED) == 1
     assert outcomes == ["being-sent"]
+
+
+def test_between_requests_nobody_else_takes_an_answer() -> None:
+    # pynetdicom's own loop does, when the machine is busy: it is held still.
+    offer = Offer("queries", [find_context()])
+    with (
+        scripted(stored=["1.2.3"]) as peer,
+        associated(
+            peer.destination, offer, calling_ae="BRS", limits=QUICK
+        ) as association,
+    ):
+        for _ in range(3):
+            found = find(association, peer.destination, "IMAGE", {})
+            assert [row.SOPInstanceUID for row in found.rows] == ["1.2.3"]
+            answer = (1, C_ECHO())
+            association.dimse.msg_queue.put(answer)
+            time.sleep(0.05)
+            assert association.dimse.msg_queue.get(block=False) == answer
 
 
 # --- refusals, and what they mean ---

@@ -17,7 +17,7 @@ from plugin.xnat.target import is_xnat
 
 
 @click.command("xnat-install")
-@archive_option()
+@option("--archive", required=True, help="xnat:PROJECT, or xnat+https://host/PROJECT.")
 @option(
     "--command",
     type=FILE,

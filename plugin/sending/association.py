@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,10 @@ from plugin.sending.limits import Limits
 
 PDU_BYTES = 131_072
 """What we take in one piece; what we send in one piece is the peer's to say."""
+
+
+POLL_S = 0.1
+JOIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,40 @@ class _Caller(AE):
         return ClientSocket(assoc, self._client, address)
 
 
+class Gate(threading.Event):
+    """Holds pynetdicom's own loop still until it is opened.
+
+    Between requests that loop reads on, and under load it takes the answer that the
+    next request waits for. We read answers ourselves, so it has nothing to do.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_come = threading.Event()
+        self._is_open = False
+
+    def hold(self, association: Association) -> None:
+        """Return once the loop of an association waits here."""
+        association._reactor_checkpoint = self
+        while association.is_alive() and not self._has_come.wait(POLL_S):
+            pass
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, as the loop does."""
+        self._has_come.set()
+        return super().wait(timeout)
+
+    def set(self) -> None:
+        """Let the loop go on, if the gate is open: each request ends with this."""
+        if self._is_open:
+            super().set()
+
+    def open(self) -> None:
+        """Let the loop run to its end."""
+        self._is_open = True
+        self.set()
+
+
 @contextmanager
 def associated(
     peer: Destination, offer: Offer, *, calling_ae: str, limits: Limits
@@ -114,14 +153,26 @@ def associated(
     line = connect(peer, limits)
     with line.client:
         association = _requested(peer, offer, line, calling_ae, limits)
-        try:
+        with _held(association):
             yield association
-        except BaseException:
-            if association.is_established:
-                association.abort()
-            raise
+
+
+@contextmanager
+def _held(association: Association) -> Iterator[None]:
+    """Keep an association to its requests; release it, or abort it after an error."""
+    gate = Gate()
+    gate.hold(association)
+    try:
+        yield
         if association.is_established:
             association.release()
+    except BaseException:
+        if association.is_established:
+            association.abort()
+        raise
+    finally:
+        gate.open()
+        association.join(JOIN_S)
 
 
 def _requested(
