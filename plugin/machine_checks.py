@@ -112,9 +112,12 @@ def _folder(root: Path) -> Verdict:
 
 
 def _writable(root: Path) -> Verdict:
-    """Write a nameless file where results go; it is gone when it is closed."""
     results = root / RESOURCE
-    place = results if results.is_dir() else root
+    return writable(results if results.is_dir() else root)
+
+
+def writable(place: Path) -> Verdict:
+    """Write a nameless file where results go; it is gone when it is closed."""
     try:
         with TemporaryFile(dir=place) as file:
             file.write(b"brs")

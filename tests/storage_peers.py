@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import pydicom
 from orthanc import free_port
 from peers import program
 from pydicom import Dataset
@@ -18,6 +19,9 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind as StudyRootFind,
+)
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelGet as StudyRootGet,
 )
 
 from plugin.sending.destination import Destination, Verify
@@ -142,6 +146,56 @@ class Scripted:
             row = Dataset()
             row.QueryRetrieveLevel, row.SOPInstanceUID = "IMAGE", uid
             yield PENDING, row
+
+
+@dataclass(slots=True)
+class Breaking:
+    """A PACS that hangs up once, after some instances of its first C-GET."""
+
+    files: Sequence[Path]
+    after: int
+    port: int = 0
+    asked: list[str] = field(default_factory=list)
+    """The level of each C-GET."""
+
+    def find(self, event: evt.Event) -> Iterator[tuple[int, Dataset]]:
+        level = event.identifier.QueryRetrieveLevel
+        rows = [pydicom.dcmread(path, stop_before_pixels=True) for path in self.files]
+        for row in rows[:1] if level == "SERIES" else rows:
+            row.QueryRetrieveLevel = level
+            yield PENDING, row
+
+    def get(self, event: evt.Event) -> Iterator[Any]:
+        wanted = event.identifier.get("SOPInstanceUID")
+        self.asked.append(str(event.identifier.QueryRetrieveLevel))
+        rows = [pydicom.dcmread(path) for path in self.files]
+        chosen = [r for r in rows if wanted in (None, r.SOPInstanceUID)]
+        yield len(chosen)
+        for number, each in enumerate(chosen):
+            if number == self.after and len(self.asked) == 1:
+                event.assoc.abort()
+                return
+            yield PENDING, each
+
+
+@contextmanager
+def breaking(files: Sequence[Path], *, after: int) -> Iterator[Breaking]:
+    """Yield a PACS with these instances of one series."""
+    peer = Breaking(files, after)
+    entity = AE("PEER")
+    for sop_class in (StudyRootFind, StudyRootGet):
+        entity.add_supported_context(sop_class)
+    entity.add_supported_context(
+        MRImageStorage, ExplicitVRLittleEndian, scu_role=True, scp_role=True
+    )
+    handlers: list[Any] = [(evt.EVT_C_FIND, peer.find), (evt.EVT_C_GET, peer.get)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    peer.port = server.server_address[1]
+    try:
+        yield peer
+    finally:
+        server.shutdown()
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import pydicom
 import pytest
 from click.testing import CliRunner
 from orthanc import Orthanc, free_port, orthanc
-from scp_peers import instance
+from scp_peers import instance, study
 from sessions import box_mask, untrained_segmenter
-from storage_peers import Program, dcmqrscp, storescp
+from storage_peers import Program, breaking, dcmqrscp, storescp
 from synthetic import SECRETS, Plan, enhanced, uid, write, write_pair, write_plan
 
 from plugin import seg
@@ -21,10 +21,10 @@ from plugin.cli import cli
 from plugin.demo import DemoOptions, make_cohort
 from plugin.dicom_archive import DicomArchive, Patience
 from plugin.errors import ArchiveError, InputError
-from plugin.exchange import HUMAN_FILE, store_human_mask
+from plugin.exchange import HUMAN_FILE, human_seg, store_human_mask
 from plugin.masks import has_trainable_mask, trainable_mask
 from plugin.pacs.target import parse_target
-from plugin.pipeline import SEG_FILE, Sides, segment_session
+from plugin.pipeline import SEG_FILE, segment_session
 from plugin.provenance import MaskState, is_ours
 from plugin.rules import DceRules
 from plugin.sending.deliver import deliver
@@ -89,8 +89,8 @@ def peer(
     port = free_port()
     options = ["--disable-get"] if request.param == "dcmtk-move" else []
     with dcmqrscp(folder, *options, movers=[("BRS", port)]) as server:
-        for study in source.iterdir():
-            files = sorted(study.rglob("*.dcm"))
+        for folder_of_study in source.iterdir():
+            files = sorted(folder_of_study.rglob("*.dcm"))
             deliver(files, server.destination(), calling_ae="MODALITY")
         variables = {"BRS_DICOM_PORT": str(port), "BRS_DICOM_ADDRESS": "127.0.0.1"}
         yield Peer(f"dicom://PEER@127.0.0.1:{server.port}", variables, server)
@@ -165,6 +165,17 @@ def test_an_interrupted_pull_asks_for_what_is_missing_only(
         assert requests_for_images(peer.program) == asked
 
 
+def test_a_pull_that_breaks_goes_on_where_it_broke(tmp_path: Path) -> None:
+    files = sorted(study(tmp_path / "study", slices=12).iterdir())
+    with breaking(files, after=9) as server:
+        there = Peer(f"dicom://PEER@127.0.0.1:{server.port}", {})
+        session_id = str(pydicom.dcmread(files[0]).StudyInstanceUID)
+        folder = there.archive(tmp_path / "state").fetch(session_id, tmp_path / "w")
+        # The series, of which nine came; then the other three, one by one.
+        assert server.asked == ["SERIES", "IMAGE", "IMAGE", "IMAGE"]
+    assert datasets(folder) == datasets(tmp_path / "study")
+
+
 def test_a_study_that_is_not_there_and_a_name_that_is_no_uid_are_told_apart(
     peer: Peer, tmp_path: Path
 ) -> None:
@@ -226,21 +237,6 @@ def opened(archive: DicomArchive, session_id: str, work: Path) -> OpenSession:
     return load_session(session_id, find_pair(archive, session_id, work, RULES))
 
 
-def human_seg(session: OpenSession, path: Path) -> Path:
-    """Write the SEG that a person would save from a viewer, and return it."""
-    right, left = Sides.of(box_mask(session)).source
-    mask = seg.build(
-        session.pair.pre,
-        right,
-        left,
-        algorithm=None,
-        verdict="publish",
-        state=MaskState.HUMAN,
-    )
-    seg.write(mask, path)
-    return path
-
-
 def test_our_mask_reaches_the_pacs_once_and_is_a_draft_there(
     peer: Peer, tmp_path: Path
 ) -> None:
@@ -266,7 +262,8 @@ def test_a_persons_mask_in_the_pacs_is_learnt_from_and_ours_is_not(
     archive = peer.archive(tmp_path / "state")
     session = opened(archive, STUDY, tmp_path / "w")
     assert not has_trainable_mask(archive, STUDY, tmp_path / "w")
-    drawn = human_seg(session, tmp_path / "human.dcm")
+    drawn = tmp_path / "human.dcm"
+    seg.write(human_seg(session, box_mask(session)), drawn)
     deliver([drawn], archive.target.peer, calling_ae="VIEWER")
     found = trainable_mask(archive, session, tmp_path / "w")
     assert found.state is MaskState.HUMAN
@@ -360,8 +357,8 @@ def test_a_researcher_goes_round_the_loop_on_orthanc(tmp_path: Path) -> None:
         me = Researcher(server.uri, tmp_path / "state", tmp_path / "out", [])
         assert me.run("rank")["ranked"] == 4
         *annotated, pool = by_study
-        for study in annotated:
-            drawn = cohort.truth.read(by_study[study], HUMAN_FILE)
+        for uid_of_study in annotated:
+            drawn = cohort.truth.read(by_study[uid_of_study], HUMAN_FILE)
             server.post("/instances", drawn or b"")
         tiny = (*("--epochs", "2", "--grid", "32"), *("--folds", "2", "--fold", "0"))
         trained = me.run("train", *tiny)

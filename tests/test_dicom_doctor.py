@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -82,7 +83,9 @@ def test_the_configuration_in_the_documentation_is_all_that_orthanc_needs(
     config = json.loads(page.partition("```json\n")[2].partition("```")[0])
     port = free_port()
     config["DicomModalities"]["brs"] |= {"Host": "127.0.0.1", "Port": port}
-    shut = {f"DicomAlwaysAllow{what}": False for what in ("Store", "Get", "Move")}
+    shut: dict[str, Any] = {
+        f"DicomAlwaysAllow{what}": False for what in ("Store", "Get", "Move")
+    }
     write_pair(tmp_path / "study")
     with orthanc(tmp_path / "orthanc", **shut, **config) as server:
         server.upload(tmp_path / "study")
@@ -223,6 +226,25 @@ def test_a_certificate_that_ends_soon_is_a_warning(
     for number, pairs in enumerate([(soon, late), (late, soon)]):
         found = at_storescp(tmp_path / str(number), own, *pairs)
         assert (found.state, "19 more days" in found.found) == ("warning", True)
+
+
+def test_orthanc_and_we_reach_each_other_by_tls(tmp_path: Path, own: Authority) -> None:
+    port, (certificate, key) = free_port(), own.sign("orthanc", days=400)
+    ours = {"AET": "BRS", "Host": "127.0.0.1", "Port": port, "UseDicomTls": True}
+    settings: dict[str, Any] = {
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(certificate),
+        "DicomTlsPrivateKey": str(key),
+        "DicomTlsTrustedCertificates": str(own.certificate),
+        "DicomModalities": {"brs": ours},
+    }
+    write_pair(tmp_path / "study")
+    with orthanc(tmp_path / "orthanc", **settings) as server:
+        server.upload(tmp_path / "study")
+        tls = tls_of(own, own.sign("both-ways", days=400))
+        found = ask(server.uri, tmp_path, BRS_DICOM_PORT=str(port), **tls)
+    assert states(found) == dict.fromkeys(NAMES, "ok")
+    assert "C-MOVE" in found["echo-back"].found
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ from standin.server import Fault, StandIn
 
 from plugin import seg
 from plugin.errors import ArchiveError, InputError
-from plugin.exchange import HUMAN_FILE, store_human_mask
+from plugin.exchange import HUMAN_FILE, human_seg, store_human_mask
 from plugin.masks import has_trainable_mask
-from plugin.pipeline import SEG_FILE, Sides, segment_session
-from plugin.provenance import MaskState
+from plugin.pipeline import SEG_FILE, segment_session
 from plugin.rules import DceRules
 from plugin.session import OpenSession, find_pair, load_session
 from plugin.xnat.client import ForbiddenError, LoginError, PassingError, Patience
@@ -295,15 +294,7 @@ def test_a_mask_saved_in_the_viewer_is_training_material(
 ) -> None:
     archive = archive_of(server)
     session = opened(archive, session_id, tmp_path / "w")
-    right, left = Sides.of(box_mask(session)).source
-    human = seg.build(
-        session.pair.pre,
-        right,
-        left,
-        algorithm=None,
-        verdict="publish",
-        state=MaskState.HUMAN,
-    )
+    human = human_seg(session, box_mask(session))
     server.add_collection(
         session_id, "SEG_20260131_1200", seg.to_bytes(human), user="alice"
     )

@@ -3,7 +3,7 @@
 import socket
 import threading
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelGet as StudyRootGet,
@@ -15,6 +15,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from plugin.check import Check, Verdict, failed, ok, warning
 from plugin.dicom_archive import DicomArchive, Patience
 from plugin.listener import Listener
+from plugin.machine_checks import writable
 from plugin.pacs.pull import Shelf, doorstep_config, move
 from plugin.pacs.target import Doorstep, PacsTarget
 from plugin.receiving.landing import Landing
@@ -43,15 +44,8 @@ def pacs_checks(target: PacsTarget, *, listen_s: float = 0) -> tuple[Check, ...]
 
 
 def _state(folder: Path) -> Verdict:
-    """Write a nameless file where the state folder is, or will be made."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    try:
-        with TemporaryFile(dir=place) as file:
-            file.write(b"brs")
-    except OSError as error:
-        found = f"{place}: {error.strerror or 'an I/O error'}"
-        return failed(found, "give this user the right to write there")
-    return ok(f"{folder} takes what the PACS cannot keep")
+    """Ask where the state folder is, or will be made."""
+    return writable(next(p for p in (folder, *folder.parents) if p.exists()))
 
 
 def _sessions(archive: DicomArchive) -> Verdict:

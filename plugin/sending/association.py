@@ -23,8 +23,6 @@ from plugin.sending.limits import Limits
 
 PDU_BYTES = 131_072
 """What we take in one piece; what we send in one piece is the peer's to say."""
-
-
 POLL_S = 0.1
 JOIN_S = 5.0
 

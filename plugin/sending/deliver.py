@@ -134,18 +134,18 @@ class _Visit:
         is_asked = self.destination.verify is Verify.FIND
         there = self.known(outgoing) if is_asked else set()
         missing = [each for each in outgoing if each.sop_uid not in there]
-        notes = dict.fromkeys(note for each in missing for note in self.store(each))
+        notes = [note for note in map(self.store, missing) if note]
         if is_asked:
             self.confirm(missing)
         else:
-            notes[NOT_ASKED] = None
-        for note in notes:
+            notes.append(NOT_ASKED)
+        for note in sorted(set(notes)):
             logger.warning("%s: %s", self.destination, note)
         return Delivered(
             sent=tuple(each.sop_uid for each in missing),
             already=tuple(e.sop_uid for e in outgoing if e.sop_uid in there),
             is_confirmed=is_asked,
-            notes=tuple(notes),
+            notes=tuple(sorted(set(notes))),
         )
 
     def known(self, outgoing: Sequence[Outgoing]) -> set[str]:
@@ -163,7 +163,7 @@ class _Visit:
         # Some peers ignore a key and return every instance.
         return any(row.get("SOPInstanceUID") == each.sop_uid for row in found.rows)
 
-    def store(self, each: Outgoing) -> list[str]:
+    def store(self, each: Outgoing) -> str:
         """Store one file as it is; return what the destination remarked."""
         self.association.dimse_timeout = self.limits.store_s(each.size)
         try:
@@ -179,9 +179,9 @@ class _Visit:
         if status is None:
             raise lost(self.destination, self.association, "C-STORE")
         if meaning(status) is Meaning.DONE:
-            return []
+            return ""
         if meaning(status) is Meaning.NOTED:
-            return [f"stored with {said(status)}"]
+            return f"stored with {said(status)}"
         raise refused_status(self.destination, "C-STORE", status)
 
     def confirm(self, sent: Sequence[Outgoing]) -> None:

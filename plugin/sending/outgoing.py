@@ -10,6 +10,11 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from plugin.queue.causes import LastingError
 
+# Other errors of the disk may pass, and stay what they are.
+UNREADABLE = (
+    *(InvalidDicomError, FileNotFoundError, IsADirectoryError),
+    *(KeyError, AttributeError, EOFError, ValueError),
+)
 UIDS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 
 
@@ -44,7 +49,7 @@ def read_outgoing(path: Path) -> Outgoing:
         uids = [UID(header[keyword].value) for keyword in UIDS]
         syntax = UID(header.file_meta.TransferSyntaxUID)
         size = path.stat().st_size
-    except (InvalidDicomError, OSError, KeyError, AttributeError, EOFError) as error:
+    except UNREADABLE as error:
         raise LastingError(
             f"file {path.name}",
             cause="no-dicom-file",
