@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from highdicom import Volume
+from highdicom.seg import Segmentation
 
 from model.preprocess import check_same_grid
 from plugin import seg
@@ -74,8 +75,15 @@ def store_human_mask(archive: Archive, session: OpenSession, mask: Volume) -> st
     """Store a person's mask (0 or 1, source grid) with its session; return its UID."""
     if not session.pair.pre.frames:
         return _store_nifti(archive, session, mask)
+    segmentation = human_seg(session, mask)
+    archive.write(session.session_id, HUMAN_FILE, seg.to_bytes(segmentation))
+    return str(segmentation.SOPInstanceUID)
+
+
+def human_seg(session: OpenSession, mask: Volume) -> Segmentation:
+    """Return a person's mask (0 or 1, source grid) as DICOM-SEG."""
     right, left = Sides.of(mask).source
-    segmentation = seg.build(
+    return seg.build(
         session.pair.pre,
         right,
         left,
@@ -83,8 +91,6 @@ def store_human_mask(archive: Archive, session: OpenSession, mask: Volume) -> st
         verdict="publish",
         state=MaskState.HUMAN,
     )
-    archive.write(session.session_id, HUMAN_FILE, seg.to_bytes(segmentation))
-    return str(segmentation.SOPInstanceUID)
 
 
 def _store_nifti(archive: Archive, session: OpenSession, mask: Volume) -> str:

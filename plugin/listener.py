@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -19,7 +19,7 @@ from plugin.receiving.admission import Admission
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import ListenerConfig
 from plugin.receiving.storing import SUCCESS, Receipt, Storing
-from plugin.receiving.transport import Server
+from plugin.receiving.transport import Server, silence
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Listener:
 
     ``received`` runs in the association's thread after the instance is durable and
     before success is answered; when it raises, the sender is told to send again.
+    ``echoed`` runs before an echo is answered.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Listener:
         landing: Landing,
         *,
         received: Callable[[Receipt], None] | None = None,
+        echoed: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = 10.0,
     ) -> None:
@@ -47,6 +49,7 @@ class Listener:
         self._storing = Storing(landing, received)
         self._admission = Admission(config, clock)
         self._grace_s = grace_s
+        self._echoed = echoed
         self._server: Server | None = None
 
     @property
@@ -63,7 +66,7 @@ class Listener:
         return len(_established(self._running()))
 
     def __enter__(self) -> Self:
-        _silence()
+        silence()
         self._landing.__enter__()
         try:
             self._server = self._bound()
@@ -96,6 +99,10 @@ class Listener:
                 silent.dul.socket.close()
         self._landing.__exit__(kind, error, trace)
 
+    def _answered_echo(self, event: evt.Event) -> int:
+        self._echoed()
+        return SUCCESS
+
     def _running(self) -> Server:
         """Return the server, which only lives inside ``with``."""
         if self._server is None:
@@ -118,7 +125,7 @@ class Listener:
         entity.add_supported_context(Verification)
         handlers: list[tuple[evt.EventType, Any]] = [
             (evt.EVT_REQUESTED, self._admission.requested),
-            (evt.EVT_C_ECHO, lambda event: SUCCESS),
+            (evt.EVT_C_ECHO, self._answered_echo),
             (evt.EVT_C_STORE, self._storing.store),
             (evt.EVT_ABORTED, _aborted),
         ]
@@ -151,9 +158,3 @@ def _wait(is_done: Callable[[], bool], limit_s: float) -> None:
     end_s = time.monotonic() + limit_s
     while not is_done() and time.monotonic() < end_s:
         time.sleep(STOP_POLL_S)
-
-
-def _silence() -> None:
-    """Keep pynetdicom quiet: its lines and traces quote what peers sent."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

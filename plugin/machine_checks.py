@@ -1,5 +1,6 @@
-"""Checks of this machine: disk, GPU and its energy counter, and a folder archive."""
+"""Checks of this machine: disk, GPU, energy counter, clock; and of a folder archive."""
 
+import ctypes
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,11 @@ as much again while one of them is unpacked. Sessions are released one by one.""
 if TYPE_CHECKING:
     from model.power import Survey
 
+UNSYNCHRONISED = 5
+"""What adjtimex(2) returns for a clock that nothing keeps right (TIME_ERROR)."""
+TIMEX_BYTES = 512
+"""More than its structure takes."""
+
 FreeBytes = Callable[[Path], int]
 
 
@@ -33,16 +39,28 @@ def gpu_meters() -> "Survey":
     return survey(powercap=None)
 
 
+def clock_state() -> int | None:
+    """Return what the kernel says of its clock, None where it does not say.
+
+    A zeroed structure asks adjtimex(2) and changes nothing.
+    """
+    asked = ctypes.create_string_buffer(TIMEX_BYTES)
+    state = getattr(ctypes.CDLL(None), "adjtimex", lambda _: -1)(asked)
+    return None if state < 0 else int(state)
+
+
 def machine_checks(
     work: Path,
     *,
     free: FreeBytes = free_bytes,
     meters: "Callable[[], Survey]" = gpu_meters,
+    clock: Callable[[], int | None] = clock_state,
 ) -> tuple[Check, ...]:
     """Return the checks that every archive's commands need."""
     return (
         Check("disk", lambda: _disk(work, free)),
         Check("gpu", lambda: _gpu(meters())),
+        Check("time-sync", lambda: _time_sync(clock())),
     )
 
 
@@ -79,15 +97,27 @@ def _gpu(found: "Survey") -> Verdict:
     return ok(f"{named}, energy counter read")
 
 
+def _time_sync(state: int | None) -> Verdict:
+    mend = "run an NTP client: times of reviews and retries depend on the clock"
+    if state is None:
+        return warning("the kernel does not say whether its clock is kept right", mend)
+    if state == UNSYNCHRONISED:
+        return warning("the clock is not synchronised", mend)
+    return ok("the clock is kept right by NTP or the like")
+
+
 def _folder(root: Path) -> Verdict:
     FolderArchive(root)
     return ok(str(root))
 
 
 def _writable(root: Path) -> Verdict:
-    """Write a nameless file where results go; it is gone when it is closed."""
     results = root / RESOURCE
-    place = results if results.is_dir() else root
+    return writable(results if results.is_dir() else root)
+
+
+def writable(place: Path) -> Verdict:
+    """Write a nameless file where results go; it is gone when it is closed."""
     try:
         with TemporaryFile(dir=place) as file:
             file.write(b"brs")

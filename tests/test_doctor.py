@@ -18,7 +18,7 @@ from plugin.check import Answer, Check, count, examine, failed, ok, warning
 from plugin.commands.xnat import doctor
 from plugin.doctor import examination
 from plugin.errors import ArchiveError, ConfigError
-from plugin.machine_checks import GIB, NEEDED_GIB, machine_checks
+from plugin.machine_checks import GIB, NEEDED_GIB, clock_state, machine_checks
 from plugin.xnat.checks import Examined, now, xnat_checks
 from plugin.xnat.client import Patience
 from plugin.xnat.target import XnatTarget
@@ -30,6 +30,7 @@ SERVER_CHECKS = [
     *("login", "version", "container-service", "project", "roi", "sessions"),
     *("write", "scan-uids", "clock", "tls"),
 ]
+MACHINE_CHECKS = ["disk", "gpu", "time-sync"]
 
 
 @pytest.fixture
@@ -302,6 +303,20 @@ def test_no_gpu_and_no_energy_counter_are_warnings(
     assert said in found.found
 
 
+@pytest.mark.parametrize(
+    ("kernel", "state"), [(0, "ok"), (4, "ok"), (5, "warning"), (None, "warning")]
+)
+def test_a_clock_that_nothing_keeps_right_is_a_warning(
+    kernel: int | None, state: str
+) -> None:
+    checks = machine_checks(Path(), clock=lambda: kernel)
+    assert checks[2].run().state == state
+
+
+def test_the_kernel_of_this_machine_is_asked() -> None:
+    assert clock_state() in (None, 0, 1, 2, 3, 4, 5)
+
+
 def folder_answers(root: Path, work: Path) -> dict[str, Answer]:
     found = examination(str(root), work, {})
     return {answer.name: answer for answer in examine(found.checks)}
@@ -311,7 +326,7 @@ def test_a_folder_of_sessions_is_well(tmp_path: Path) -> None:
     archive = archive_with(tmp_path / "archive", "a", "b")
     before = sorted(archive.root.rglob("*"))
     found = folder_answers(archive.root, tmp_path)
-    assert list(found) == ["folder", "write", "sessions", "disk", "gpu"]
+    assert list(found) == ["folder", "write", "sessions", *MACHINE_CHECKS]
     assert found["sessions"].found == "2 sessions"
     assert found["write"].state == found["folder"].state == "ok"
     assert sorted(archive.root.rglob("*")) == before
@@ -336,7 +351,7 @@ def test_results_that_cannot_be_written_fail(tmp_path: Path) -> None:
 
 def test_a_scheme_without_checks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no checks"):
-        examination("dicom://AET@host:104", tmp_path, {})
+        examination("ftp://host/folder", tmp_path, {})
 
 
 def run(uri: str, work: Path, **env: str) -> Result:
@@ -353,7 +368,7 @@ def test_the_command_prints_one_line_per_check_and_one_of_json(
     said = found.stderr.splitlines()
     assert found.exit_code == 0
     assert [line.split(":")[0].split()[1] for line in said] == [
-        *(*SERVER_CHECKS, "disk", "gpu")
+        *(*SERVER_CHECKS, *MACHINE_CHECKS)
     ]
     assert result["counts"]["failed"] == 0
     assert sum(result["counts"].values()) == len(result["checks"]) == len(said)

@@ -11,9 +11,8 @@ from highdicom.seg import Segmentation
 from sessions import box_mask, untrained_segmenter, write_pair
 from standin.server import Request, StandIn
 
-from plugin import seg
-from plugin.pipeline import SEG_FILE, Sides, segment_session
-from plugin.provenance import MaskState
+from plugin.exchange import human_seg
+from plugin.pipeline import SEG_FILE, segment_session
 from plugin.rules import DceRules
 from plugin.session import OpenSession, find_pair, load_session
 from plugin.xnat.client import Patience
@@ -69,15 +68,7 @@ def drafted(archive: XnatArchive, session_id: str, tmp_path: Path) -> Path:
 
 def drawn(session: OpenSession, mask: Volume | None = None) -> Segmentation:
     """Return a mask, two boxes by default, as a person saves it in the viewer."""
-    right, left = Sides.of(mask or box_mask(session)).source
-    return seg.build(
-        session.pair.pre,
-        right,
-        left,
-        algorithm=None,
-        verdict="publish",
-        state=MaskState.HUMAN,
-    )
+    return human_seg(session, mask or box_mask(session))
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -7,11 +7,12 @@ import click
 
 from model.engine import Engine, choose_engine
 from plugin.archive import Archive, open_archive
+from plugin.options import state_folder
 
 
 def archive_at(uri: str) -> Archive:
     """Open an archive for the running command, and close it when the command ends."""
-    archive = open_archive(uri)
+    archive = open_archive(uri, state=state_folder())
     click.get_current_context().call_on_close(archive.close)
     return archive
 

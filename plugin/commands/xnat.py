@@ -12,12 +12,12 @@ import plugin
 from plugin.check import count, examine
 from plugin.commands.result import archive_at, say
 from plugin.errors import EXIT_CODES, ArchiveError, ConfigError
-from plugin.options import FILE, FOLDER, archive_option, option
+from plugin.options import FILE, FOLDER, archive_option, option, state_folder
 from plugin.xnat.target import is_xnat
 
 
 @click.command("xnat-install")
-@archive_option()
+@option("--archive", required=True, help="xnat:PROJECT, or xnat+https://host/PROJECT.")
 @option(
     "--command",
     type=FILE,
@@ -57,11 +57,22 @@ def xnat_install(
     type=FOLDER,
     help="Folder whose disk space counts; the temporary folder by default.",
 )
-def doctor(archive: str, work: Path | None) -> None:
+@option(
+    "--listen",
+    default=0.0,
+    help="Of a PACS: wait so many seconds for its echo, to prove that it reaches us.",
+)
+def doctor(archive: str, work: Path | None, listen: float) -> None:
     """Check an archive and this machine; say what is wrong and how to mend it."""
     from plugin.doctor import examination
 
-    found = examination(archive, work or Path(gettempdir()), os.environ)
+    found = examination(
+        archive,
+        work or Path(gettempdir()),
+        os.environ,
+        state=state_folder(),
+        listen_s=listen,
+    )
     click.get_current_context().call_on_close(found.close)
     answers = []
     for answer in examine(found.checks):

@@ -21,7 +21,10 @@ from pydicom.uid import (
 from pynetdicom import AllStoragePresentationContexts, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    LabelMapSegmentationStorage,
+    Verification,
+)
 
 from plugin.receiving.settings import ListenerConfig, Others
 
@@ -46,6 +49,7 @@ KEPT_CLASSES = frozenset(
         EnhancedMRImageStorage,
         LegacyConvertedEnhancedMRImageStorage,
         SegmentationStorage,
+        LabelMapSegmentationStorage,
     }
 )
 STORAGE_CLASSES = frozenset(

@@ -29,6 +29,9 @@ ELEMENTS_DISCARDED = 0xB006
 CANNOT_UNDERSTAND = 0xC000
 PROCESSING_FAILURE = 0xC001
 
+FAILURES = frozenset({"malformed", "no room", "not written", "failed"})
+"""Endings of instances that were not kept although they should have been."""
+
 PREAMBLE = b"\0" * 128 + b"DICM"
 
 
@@ -92,7 +95,7 @@ class Storing:
         self, event: evt.Event, encoded: BytesIO, identity: Identity
     ) -> tuple[str, int]:
         """Write an instance and tell of it."""
-        source = event.assoc.requestor.ae_title.strip()
+        source = _sender(event)
         try:
             with encoded.getbuffer() as dataset:
                 kept = self._landing.keep(identity, _head(event, source), dataset)
@@ -107,6 +110,13 @@ class Storing:
         if self._received is not None:
             self._received(Receipt(identity, kept.outcome, source))
         return kept.outcome, SUCCESS
+
+
+def _sender(event: evt.Event) -> str:
+    """Return who sends: the caller, or who answers our own call (C-GET)."""
+    assoc = event.assoc
+    sender = assoc.acceptor if assoc.is_requestor else assoc.requestor
+    return sender.ae_title.strip()
 
 
 def _as_announced(request: C_STORE, identity: Identity) -> bool:

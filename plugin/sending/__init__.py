@@ -1,0 +1,1 @@
+"""Sending DICOM: where it goes, whether it arrived, and why not."""
