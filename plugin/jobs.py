@@ -85,6 +85,11 @@ class Queue:
         self._owners: dict[str, Owner] = {}
         self._owners_lock = threading.Lock()
 
+    @property
+    def root(self) -> Path:
+        """Return the work folder."""
+        return self._store.root
+
     # receiving
 
     def receive(self, job_id: str) -> Path:
@@ -98,7 +103,8 @@ class Queue:
         """Move a written and flushed file into the job, durably, replacing nothing.
 
         ``written`` lies on the queue's file system and is gone afterwards. A copy of
-        what the job has, also when it is done, is dropped and re-opens nothing.
+        what the job has, also when it is done, is dropped and re-opens nothing. Other
+        bytes under a known name are kept aside, at the latest when the job is taken.
         """
         return self._reception.accept(job_id, written, inside)
 

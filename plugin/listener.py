@@ -15,7 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from plugin.errors import ConfigError
-from plugin.receiving.admission import Admission
+from plugin.receiving.admission import Admission, kept_classes
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import ListenerConfig
 from plugin.receiving.storing import SUCCESS, Receipt, Storing
@@ -31,6 +31,7 @@ class Listener:
 
     ``received`` runs in the association's thread after the instance is durable and
     before success is answered; when it raises, the sender is told to send again.
+    ``released`` hears the name of an association that its sender ended in order.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Listener:
         landing: Landing,
         *,
         received: Callable[[Receipt], None] | None = None,
+        released: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = 10.0,
     ) -> None:
         self.config = config
         self._landing = landing
-        self._storing = Storing(landing, received)
+        self._storing = Storing(landing, kept_classes(config), received)
+        self._released = released
         self._admission = Admission(config, clock)
         self._grace_s = grace_s
         self._server: Server | None = None
@@ -87,14 +90,29 @@ class Listener:
     ) -> None:
         server, self._server = self._running(), None
         server.shutdown()
-        _wait(lambda: not _established(server), self._grace_s)
+        self._wait_for(server)
         for association in _established(server):
             association.abort()
-        _wait(lambda: not _established(server), self._grace_s)
+        self._wait_for(server)
         for silent in server.active_associations:
             if silent.dul.socket is not None:
                 silent.dul.socket.close()
         self._landing.__exit__(kind, error, trace)
+
+    def hasten(self) -> None:
+        """Wait no longer for senders when the listener ends."""
+        self._grace_s = 0.0
+
+    def _wait_for(self, server: Server) -> None:
+        """Return when no sender is left, or when the grace is over."""
+        start_s = time.monotonic()
+        while _established(server) and time.monotonic() < start_s + self._grace_s:
+            time.sleep(STOP_POLL_S)
+
+    def _ended_well(self, event: evt.Event) -> None:
+        """Tell that a sender has sent what it wanted to."""
+        if self._released is not None:
+            self._released(event.assoc.name)
 
     def _running(self) -> Server:
         """Return the server, which only lives inside ``with``."""
@@ -120,6 +138,7 @@ class Listener:
             (evt.EVT_REQUESTED, self._admission.requested),
             (evt.EVT_C_ECHO, lambda event: SUCCESS),
             (evt.EVT_C_STORE, self._storing.store),
+            (evt.EVT_RELEASED, self._ended_well),
             (evt.EVT_ABORTED, _aborted),
         ]
         try:
@@ -144,13 +163,6 @@ def _established(server: Server) -> list[Association]:
 def _aborted(event: evt.Event) -> None:
     """Say that a sender went away; what was answered stays."""
     logger.info("an association from %s was aborted", event.assoc.requestor.address)
-
-
-def _wait(is_done: Callable[[], bool], limit_s: float) -> None:
-    """Return when it is so, or when the time is over."""
-    end_s = time.monotonic() + limit_s
-    while not is_done() and time.monotonic() < end_s:
-        time.sleep(STOP_POLL_S)
 
 
 def _silence() -> None:

@@ -286,6 +286,42 @@ def test_the_first_of_two_conflicting_files_stays_while_receiving(
     assert images_in(queue.receive(STUDY)) == {"a": b"1"}
 
 
+def sent_by(sender: bytes, dataset: bytes) -> bytes:
+    """Return a DICOM file: preamble, mark, group length, meta information, dataset."""
+    length = len(sender).to_bytes(4, "little")
+    return bytes(128) + b"DICM" + bytes(8) + length + sender + dataset
+
+
+def test_who_sent_an_instance_makes_no_other_bytes(
+    queue: Queue, tmp_path: Path
+) -> None:
+    first, other = sent_by(b"PACS", b"pixels"), sent_by(b"ROUTER", b"pixels")
+    changed = sent_by(b"PACS", b"pixelS")
+    arrivals = [
+        queue.accept(STUDY, spool(tmp_path, data), "images/a")
+        for data in (first, other, changed)
+    ]
+    assert arrivals == [Arrival.NEW, Arrival.DUPLICATE, Arrival.CONFLICT]
+    queue.enqueue(STUDY)
+    taken(queue).done("publish")
+    arrivals = [
+        queue.accept(STUDY, spool(tmp_path, data), "images/a")
+        for data in (other, changed)
+    ]
+    assert arrivals == [Arrival.DUPLICATE, Arrival.CONFLICT]
+
+
+def test_a_meta_length_beyond_the_file_hides_no_difference(
+    queue: Queue, tmp_path: Path
+) -> None:
+    lying = bytes(128) + b"DICM" + bytes(8) + b"\xff\xff\xff\x7f"
+    arrivals = [
+        queue.accept(STUDY, spool(tmp_path, lying + data), "images/a")
+        for data in (b"1", b"2")
+    ]
+    assert arrivals == [Arrival.NEW, Arrival.CONFLICT]
+
+
 def test_files_accepted_while_others_enqueue_are_never_lost(tmp_path: Path) -> None:
     queue = queue_in(tmp_path)
     spooled = [spool(tmp_path, f"{i}".encode()) for i in range(60)]
@@ -439,6 +475,20 @@ def test_a_job_is_settled_once(queue: Queue, tmp_path: Path) -> None:
     job.done("publish")
     with pytest.raises(QueueError, match="is settled"):
         job.retry(BUSY)
+
+
+def test_a_recovery_meanwhile_spares_a_job_that_is_being_opened(
+    tmp_path: Path,
+) -> None:
+    other = queue_in(tmp_path)
+
+    def meanwhile(step: str) -> None:
+        if step == "after the journal":
+            other.recover()
+
+    queue = queue_in(tmp_path, between=meanwhile)
+    send(queue, tmp_path, {"a": b"1"})
+    assert kinds(queue) == ["received"]
 
 
 def test_a_job_of_a_living_worker_is_not_recovered(
