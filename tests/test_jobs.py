@@ -595,6 +595,21 @@ def test_pruning_drops_images_then_jobs_and_never_unsent_work(
     assert list((tmp_path / "work" / ".trash").iterdir()) == []
 
 
+def test_pruning_removes_what_was_parked_as_unsuitable_and_nothing_else_parked(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    policy = Policy(unsuitable=("one-series",), keep_parked_s=10 * DAY_S)
+    queue = queue_in(tmp_path, clock, policy)
+    for name, code in (("knee", "one-series"), ("refused", "pacs-refuses")):
+        queued(queue, tmp_path, name)
+        taken(queue).park(Cause(code, "", passing=False))
+    clock.tick(9 * DAY_S)
+    assert queue.prune() == ()
+    clock.tick(2 * DAY_S)
+    assert queue.prune() == ("knee",)
+    assert state_of(queue, "refused") is State.FAILED
+
+
 def test_pruning_keeps_the_latest_of_many(tmp_path: Path, clock: HandClock) -> None:
     queue = queue_in(tmp_path, clock, Policy(keep_done=2))
     for name in ("job-1", "job-2", "job-3"):

@@ -1,0 +1,1 @@
+"""Sending masks to a PACS, and asking it what it holds."""
