@@ -11,6 +11,8 @@ from typing import Protocol
 
 from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
+from plugin.pacs.target import is_pacs
+from plugin.pacs.target import parse_target as parse_pacs
 from plugin.reading.shortlist import ScanFilter
 from plugin.xnat.target import is_xnat, parse_target
 
@@ -63,10 +65,13 @@ class Archive(Protocol):
         ...
 
 
-def open_archive(uri: str, environ: Mapping[str, str] = os.environ) -> Archive:
-    """Return the archive that ``uri`` names: an XNAT project, or a folder by path.
+def open_archive(
+    uri: str, environ: Mapping[str, str] = os.environ, state: Path | None = None
+) -> Archive:
+    """Return the archive that ``uri`` names: an XNAT project, a PACS, or a folder.
 
-    xnatpy is imported only when it is needed.
+    ``state`` is the folder of what a PACS cannot keep. xnatpy and pynetdicom are
+    imported only when they are needed.
 
     Raises
     ------
@@ -77,11 +82,16 @@ def open_archive(uri: str, environ: Mapping[str, str] = os.environ) -> Archive:
         from plugin.xnat_archive import XnatArchive
 
         return XnatArchive(parse_target(uri, environ))
+    if is_pacs(uri):
+        from plugin.dicom_archive import DicomArchive
+
+        return DicomArchive(parse_pacs(uri, environ, state))
     if "://" in uri:
         raise ConfigError(
             f"archive '{uri.split('://')[0]}'",
             found="a scheme that this version cannot open",
-            needed="xnat:PROJECT, xnat+https://host/PROJECT, or a folder's path",
+            needed="xnat:PROJECT, xnat+https://host/PROJECT, dicom://AET@host:port, "
+            "or a folder's path",
             mend="export the sessions to a folder and give its path",
         )
     return FolderArchive(Path(uri))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
@@ -19,7 +19,7 @@ from plugin.receiving.admission import Admission, kept_classes
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import ListenerConfig
 from plugin.receiving.storing import SUCCESS, Receipt, Storing
-from plugin.receiving.transport import Server
+from plugin.receiving.transport import Server, silence
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Listener:
     ) -> None:
         self.config = config
         self._landing = landing
-        self._storing = Storing(landing, kept_classes(config), received)
+        self._storing = Storing(landing, received, kept_classes(config))
         self._released = released
         self._admission = Admission(config, clock)
         self._grace_s = grace_s
@@ -66,7 +66,7 @@ class Listener:
         return len(_established(self._running()))
 
     def __enter__(self) -> Self:
-        _silence()
+        silence()
         self._landing.__enter__()
         try:
             self._server = self._bound()
@@ -163,9 +163,3 @@ def _established(server: Server) -> list[Association]:
 def _aborted(event: evt.Event) -> None:
     """Say that a sender went away; what was answered stays."""
     logger.info("an association from %s was aborted", event.assoc.requestor.address)
-
-
-def _silence() -> None:
-    """Keep pynetdicom quiet: its lines and traces quote what peers sent."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

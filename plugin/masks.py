@@ -20,7 +20,7 @@ from plugin.provenance import (
     review,
     state_of,
 )
-from plugin.seg_read import read, read_header
+from plugin.seg_read import read, read_header, referenced_series, shows_breast
 from plugin.series import DcePair
 from plugin.session import OpenSession
 from plugin.volumes import read_nifti
@@ -44,6 +44,14 @@ class _Candidate:
     uid: str
     state: MaskState | None
     saved_at: str
+    series_uids: tuple[str, ...] = ()
+    """Series that it says it was drawn on."""
+    shows_breast: bool = True
+
+    def is_of(self, pair: DcePair) -> bool:
+        """Tell whether it can have been drawn on the pair; silence is no reason."""
+        ours = {pair.pre.series_uid, pair.post.series_uid}
+        return not self.series_uids or not ours.isdisjoint(self.series_uids)
 
 
 def read_record(archive: Archive, session_id: str) -> MaskRecord | None:
@@ -98,7 +106,7 @@ def trainable_mask(archive: Archive, session: OpenSession, work: Path) -> Sessio
             needed="a DICOM-SEG, or mask.nii.gz with its record mask.json",
             mend="annotate the session in a viewer, or run `brs import`",
         )
-    chosen = _preferred(candidates)
+    chosen = _preferred(_fitting(candidates, session.pair))
     subject = f"session {session.session_id}, mask {chosen.uid}"
     require_trainable(chosen.state, subject)
     volume = _load(chosen, session)
@@ -107,6 +115,19 @@ def trainable_mask(archive: Archive, session: OpenSession, work: Path) -> Sessio
 
 
 _PREFERENCE = {MaskState.HUMAN: 2, MaskState.MODEL_APPROVED: 1}
+
+
+def _fitting(candidates: Sequence[_Candidate], pair: DcePair) -> Sequence[_Candidate]:
+    """Return the breasts on this pair among masks of all sorts; all when none fits.
+
+    A study may hold a lesion, or a mask of another series, newer than the breasts.
+    """
+    on_pair = [each for each in candidates if each.is_of(pair)]
+    breasts = [each for each in on_pair if each.shows_breast]
+    for group in (breasts, on_pair):
+        if any(each.state in _PREFERENCE for each in group):
+            return group
+    return candidates
 
 
 def _preferred(candidates: Sequence[_Candidate]) -> _Candidate:
@@ -134,7 +155,14 @@ def _candidates(archive: Archive, session_id: str, work: Path) -> list[_Candidat
 def _seg_candidate(path: Path, record: MaskRecord | None) -> _Candidate:
     header = read_header(path)
     uid = str(header.SOPInstanceUID)
-    return _Candidate(path, uid, state_of(header, record), _saved_at(header))
+    return _Candidate(
+        path,
+        uid,
+        state_of(header, record),
+        _saved_at(header),
+        referenced_series(header),
+        shows_breast(header),
+    )
 
 
 def _saved_at(header: Dataset) -> str:

@@ -12,6 +12,7 @@ from plugin.rules import read_rules
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+STATE = "brs.state"
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -25,12 +26,33 @@ def option(*names: str, **settings: Any) -> Callable[[Command], Command]:
 
 
 def archive_option(*, required: bool = True) -> Callable[[Command], Command]:
-    """Return the option that names the archive."""
-    return option(
+    """Return the options that name the archive, and what is kept beside a PACS."""
+    archive = option(
         "--archive",
         required=required,
-        help="xnat:PROJECT, xnat+https://host/PROJECT, or a folder of sessions.",
+        help="xnat:PROJECT, xnat+https://host/PROJECT, dicom://AET@host:port, or a "
+        "folder of sessions.",
     )
+    state = option(
+        "--state",
+        type=FOLDER,
+        expose_value=False,
+        callback=_remember_state,
+        help="Folder for what a PACS cannot keep; needed with dicom://.",
+    )
+    return lambda command: archive(state(command))
+
+
+def _remember_state(
+    context: click.Context, _option: click.Parameter, path: Path | None
+) -> None:
+    context.meta[STATE] = path
+
+
+def state_folder() -> Path | None:
+    """Return the running command's state folder, None when none was given."""
+    found: Path | None = click.get_current_context().meta.get(STATE)
+    return found
 
 
 output_option = option(

@@ -86,6 +86,15 @@ def referenced_series(dataset: Dataset) -> tuple[str, ...]:
     return tuple(uid for uid in named if uid)
 
 
+def shows_breast(dataset: Dataset) -> bool:
+    """Tell whether at least one segment is understood as a breast."""
+    try:
+        segments = list(dataset.get("SegmentSequence") or [])
+        return bool(read_sides(segments, "SEG"))
+    except (*DAMAGE, MaskError):
+        return False
+
+
 def _read_seg(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
     try:
         dataset = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)

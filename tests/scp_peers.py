@@ -98,7 +98,9 @@ class Authority:
             *("-subj", f"/CN={name}", "-keyout", self._key, "-out", self.certificate),
         )
 
-    def sign(self, name: str, *, days: int = 2) -> tuple[Path, Path]:
+    def sign(
+        self, name: str, *, days: int = 2, address: str = "127.0.0.1"
+    ) -> tuple[Path, Path]:
         """Return a certificate and its key; one of negative days has expired."""
         key, request, signed = (
             self._folder / f"{name}.{kind}" for kind in ("key", "csr", "crt")
@@ -106,9 +108,10 @@ class Authority:
         _openssl(
             "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes",
             *("-subj", f"/CN={name}", "-keyout", key, "-out", request),
+            *("-addext", f"subjectAltName=IP:{address}"),
         )
         _openssl(
-            f"x509 -req -CAcreateserial -days {days}",
+            f"x509 -req -CAcreateserial -copy_extensions copy -days {days}",
             *("-in", request, "-out", signed),
             *("-CA", self.certificate, "-CAkey", self._key),
         )

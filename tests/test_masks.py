@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from sessions import (
     annotate,
@@ -15,7 +16,7 @@ from sessions import (
 )
 
 from plugin.errors import MaskError
-from plugin.exchange import export_session, import_mask
+from plugin.exchange import HUMAN_FILE, export_session, import_mask
 from plugin.folder_archive import FolderArchive
 from plugin.masks import has_trainable_mask, review_draft, trainable_mask
 from plugin.nifti import write_nifti
@@ -49,6 +50,25 @@ def test_a_human_mask_returns_voxel_for_voxel(
     mask = trainable_mask(archive, session, tmp_path)
     assert mask.state is MaskState.HUMAN
     assert np.array_equal(mask.volume.array, box_mask(session).array)
+
+
+@pytest.mark.parametrize("newer", ["a lesion", "another series"])
+def test_newer_masks_of_other_things_do_not_hide_the_breasts(
+    archive: FolderArchive, tmp_path: Path, newer: str
+) -> None:
+    annotate(archive, "a")
+    session = opened(archive, "a")
+    seg = pydicom.dcmread(archive.root / "a" / "BRS" / HUMAN_FILE)
+    seg.SOPInstanceUID = "1.2.3.4"
+    seg.InstanceCreationDate = "20991231"
+    if newer == "a lesion":
+        for segment in seg.SegmentSequence:
+            segment.SegmentLabel = "lesion"
+    else:
+        seg.ReferencedSeriesSequence[0].SeriesInstanceUID = "1.2.3"
+    seg.save_as(archive.root / "a" / "other.dcm")
+    found = trainable_mask(archive, session, tmp_path)
+    assert np.array_equal(found.volume.array, box_mask(session).array)
 
 
 def test_a_session_without_a_mask_is_told_how_to_get_one(

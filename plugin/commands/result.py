@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from plugin.archive import Archive, open_archive
+from plugin.options import state_folder
 
 
 def archive_at(uri: str) -> Archive:
     """Open an archive for the running command, and close it when the command ends."""
-    archive = open_archive(uri)
+    archive = open_archive(uri, state=state_folder())
     click.get_current_context().call_on_close(archive.close)
     return archive
 

@@ -42,6 +42,16 @@ WITH_AGENT = _any(
 )
 """Words for a contrast agent: after it, or a whole dynamic series with it."""
 PLUS_AGENT = re.compile(rf"\+\s?(?:c|{AGENT})(?![^\W\d_])", re.IGNORECASE)
+BREAST = re.compile(
+    _any(
+        r"breasts?|mamm?a\w*|mammo\w*|mamm?[ei]lla\w*|brust|br[uü]ste|seins?|senos?|"
+        r"pechos?|borst(?:en)?|bröst\w*|bryst\w*|rint\w*|piers\w*|prs[uůy]?|emlő\w*|"
+        r"meme|груд\w*|молочн\w*|dce"
+    ).pattern
+    + "|乳|유방",
+    re.IGNORECASE,
+)
+"""Words for the breast in the description of a study."""
 DYNAMIC = _any(
     r"dyn\w*|dce\w*|vibrant\w*|e?thrive\w*|multi-?phase\w*|dinami\w*|dynami\w*|"
     r"perf\w*|twist\w*|disco\w*|tricks\w*|phases?|ph|dixon\w*"

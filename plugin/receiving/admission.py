@@ -21,7 +21,10 @@ from pydicom.uid import (
 from pynetdicom import AllStoragePresentationContexts, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    LabelMapSegmentationStorage,
+    Verification,
+)
 
 from plugin.receiving.settings import ListenerConfig, Others
 
@@ -47,6 +50,8 @@ IMAGE_CLASSES = frozenset(
         LegacyConvertedEnhancedMRImageStorage,
     }
 )
+MASK_CLASSES = frozenset({SegmentationStorage, LabelMapSegmentationStorage})
+KEPT_CLASSES = IMAGE_CLASSES | MASK_CLASSES
 STORAGE_CLASSES = frozenset(
     cx.abstract_syntax for cx in AllStoragePresentationContexts if cx.abstract_syntax
 )
@@ -61,7 +66,7 @@ MINUTE_S = 60.0
 
 def kept_classes(config: ListenerConfig) -> frozenset[UID]:
     """Return the storage classes whose instances are kept."""
-    return IMAGE_CLASSES | ({SegmentationStorage} if config.masks else set())
+    return KEPT_CLASSES if config.masks else IMAGE_CLASSES
 
 
 class Pace:

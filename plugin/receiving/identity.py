@@ -40,12 +40,17 @@ class Identity:
     @property
     def sop_key(self) -> str:
         """Return the instance's name in folders and logs: 64 hexadecimal digits."""
-        return sha256(self.sop_uid.encode("ascii")).hexdigest()
+        return sop_key(self.sop_uid)
 
 
 def key(uid: str) -> str:
     """Return a short hash of a UID, which tells nothing about a patient."""
     return sha256(uid.encode("ascii")).hexdigest()[:KEY_CHARACTERS]
+
+
+def sop_key(uid: str) -> str:
+    """Return the whole hash of a UID: no two instances share a file."""
+    return sha256(uid.encode("ascii")).hexdigest()
 
 
 def is_uid(value: str) -> bool:

@@ -16,6 +16,7 @@ from pynetdicom.dimse_primitives import C_STORE
 
 from plugin.errors import InputError
 from plugin.jobs import Arrival, StorageError
+from plugin.receiving.admission import KEPT_CLASSES
 from plugin.receiving.identity import Identity, identify
 from plugin.receiving.landing import DiskFullError, Landing
 
@@ -28,6 +29,9 @@ NOT_ITS_CLASS = 0xA900
 ELEMENTS_DISCARDED = 0xB006
 CANNOT_UNDERSTAND = 0xC000
 PROCESSING_FAILURE = 0xC001
+
+FAILURES = frozenset({"malformed", "no room", "not written", "failed"})
+"""Endings of instances that were not kept although they should have been."""
 
 PREAMBLE = b"\0" * 128 + b"DICM"
 
@@ -48,12 +52,12 @@ class Storing:
     def __init__(
         self,
         landing: Landing,
-        kept_classes: frozenset[UID],
         received: Callable[[Receipt], None] | None,
+        kept: frozenset[UID] = KEPT_CLASSES,
     ) -> None:
         self._landing = landing
-        self._kept_classes = kept_classes
         self._received = received
+        self._classes = kept
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
 
@@ -77,7 +81,7 @@ class Storing:
     def _stored(self, event: evt.Event) -> tuple[str, int]:
         """Return what became of an instance, and its status."""
         request = cast(C_STORE, event.request)
-        if request.AffectedSOPClassUID not in self._kept_classes:
+        if request.AffectedSOPClassUID not in self._classes:
             return "discarded", ELEMENTS_DISCARDED
         encoded = request.DataSet or BytesIO()
         try:
@@ -97,7 +101,7 @@ class Storing:
         self, event: evt.Event, encoded: BytesIO, identity: Identity
     ) -> tuple[str, int]:
         """Write an instance and tell of it."""
-        source = event.assoc.requestor.ae_title.strip()
+        source = _sender(event)
         try:
             with encoded.getbuffer() as dataset:
                 outcome = self._landing.keep(identity, _head(event, source), dataset)
@@ -116,6 +120,13 @@ class Storing:
 def _not_written(identity: Identity, why: str | None) -> tuple[str, int]:
     logger.error("study %s: not written, %s", identity.study_key, why)
     return "not written", OUT_OF_RESOURCES
+
+
+def _sender(event: evt.Event) -> str:
+    """Return who sends: the caller, or who answers our own call (C-GET)."""
+    assoc = event.assoc
+    sender = assoc.acceptor if assoc.is_requestor else assoc.requestor
+    return sender.ae_title.strip()
 
 
 def _as_announced(request: C_STORE, identity: Identity) -> bool:

@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
-from pynetdicom import evt
+from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import (
     AssociationSocket,
@@ -34,8 +34,33 @@ ABORT = bytes.fromhex("07000000000400000206")
 _numbers = itertools.count(1)
 
 
-class BoundedSocket(AssociationSocket):
-    """Reads no PDU and no message longer than agreed, and fast.
+class Wire(AssociationSocket):
+    """Reads in large pieces, and leaves no descriptor behind."""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Return that many bytes, fewer when the connection ended."""
+        data = bytearray(nr_bytes)
+        got = 0
+        with memoryview(data) as view:
+            while got < nr_bytes and (read := self._read_into(view[got:])):
+                got += read
+        del data[got:]
+        return data
+
+    def close(self) -> None:
+        """Close, also when the peer closed first: a descriptor must not wait for gc."""
+        client = self.socket
+        super().close()
+        if client is not None:
+            client.close()
+
+    def _read_into(self, view: memoryview) -> int:
+        """Return how many bytes came; 0 is the end."""
+        return cast(socket.socket, self.socket).recv_into(view)
+
+
+class BoundedSocket(Wire):
+    """Reads no PDU and no message longer than agreed.
 
     A store request is answered before the next one is sent (no asynchronous
     operations are agreed on), so what came since the last answer is one message.
@@ -57,33 +82,12 @@ class BoundedSocket(AssociationSocket):
             self._refuse("a PDU longer than agreed")
         if self._unanswered_bytes > self._message_bytes:
             self._refuse("an object over the size limit")
-        return self._read(nr_bytes)
+        return super().recv(nr_bytes)
 
     def send(self, bytestream: bytes) -> None:
         """Send, and count anew."""
         self._unanswered_bytes = 0
         super().send(bytestream)
-
-    def close(self) -> None:
-        """Close, also when the peer closed first: a descriptor must not wait for gc."""
-        client = self.socket
-        super().close()
-        if client is not None:
-            client.close()
-
-    def _read(self, size: int) -> bytearray:
-        """Return bytes as they come, in large reads."""
-        data = bytearray(size)
-        got = 0
-        with memoryview(data) as view:
-            while got < size and (read := self._read_into(view[got:])):
-                got += read
-        del data[got:]
-        return data
-
-    def _read_into(self, view: memoryview) -> int:
-        """Return how many bytes came; 0 is the end."""
-        return cast(socket.socket, self.socket).recv_into(view)
 
     def _refuse(self, found: str) -> None:
         """Abort and end the connection; pynetdicom takes OSError for its end."""
@@ -201,6 +205,12 @@ def server_tls(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
+    load_pem(context, files)
+    return context
+
+
+def load_pem(context: ssl.SSLContext, files: TlsFiles) -> None:
+    """Give a context our certificate and the authority that peers must have."""
     try:
         context.load_cert_chain(files.certificate, files.key)
         context.load_verify_locations(files.authority)
@@ -208,7 +218,12 @@ def server_tls(files: TlsFiles) -> ssl.SSLContext:
         raise ConfigError(
             f"TLS files {files.certificate}, {files.key}, {files.authority}",
             found=getattr(error, "reason", None) or type(error).__name__,
-            needed="a certificate, its key and the authority of the senders, PEM",
+            needed="a certificate, its key and the authority of the peers, PEM",
             mend="correct the paths and their rights",
         ) from error
-    return context
+
+
+def silence() -> None:
+    """Keep pynetdicom quiet: its lines and traces quote what peers sent."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

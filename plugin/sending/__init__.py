@@ -1,1 +1,1 @@
-"""Sending masks to a PACS, and asking it what it holds."""
+"""Sending DICOM: where it goes, whether it arrived, and why not."""

@@ -1,61 +1,84 @@
-"""Where masks go, and how it is known that they arrived."""
+"""Peers that masks are sent to, and which study goes to which."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Final
 
 from plugin.errors import ConfigError
-from plugin.receiving.settings import check_ae_title
+from plugin.receiving.settings import TlsFiles, check_ae_title
 
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{0,252}")
+HIGHEST_PORT = 65_535
 
 
 class Verify(StrEnum):
-    """How a destination shows that it holds an instance."""
+    """How a destination is asked whether it has what was sent.
+
+    ``FIND``: by C-FIND, before and after. ``NONE``: it cannot be asked; then its
+    success status is all there is, and every attempt sends again.
+    """
 
     FIND = "find"
-    """By C-FIND at IMAGE level."""
     NONE = "none"
-    """It cannot be asked: its answer to C-STORE must do."""
 
 
 @dataclass(frozen=True, slots=True)
-class ClientTls:
-    """PEM files: our certificate, its key, and the authority of the peer."""
+class ClientTls(TlsFiles):
+    """PEM files; the peer must show a certificate that ``authority`` signed.
 
-    certificate: Path
-    key: Path
-    authority: Path
+    ``check_host`` false lets that certificate carry another host's name.
+    """
+
+    check_host: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A peer that takes masks.
-
-    ``sources`` are the calling AE titles whose studies go there; empty: all.
-    """
+    """One peer: its name among ours, its address, and whose studies go there."""
 
     name: str
     ae_title: str
     host: str
     port: int
     sources: tuple[str, ...] = ()
+    """Calling AE titles whose studies go here; empty: all."""
     verify: Verify = Verify.FIND
     tls: ClientTls | None = None
 
     def __post_init__(self) -> None:
-        check_ae_title(self.ae_title)
-        for source in self.sources:
-            check_ae_title(source)
+        for title in (self.ae_title, *self.sources):
+            check_ae_title(title)
         if not NAME.fullmatch(self.name):
-            raise _wrong("name", self.name, "up to 32 of a-z, 0-9 and hyphen")
-        if not 0 < self.port <= 65_535:
-            raise _wrong("port", str(self.port), "1 to 65535")
+            raise _refused("name", self.name, "1 to 40 letters, digits, or . _ -")
+        if not HOST.fullmatch(self.host):
+            raise _refused("host", self.host, "a host name or an IP address")
+        if not 0 < self.port <= HIGHEST_PORT:
+            raise _refused("port", str(self.port), f"1 to {HIGHEST_PORT}")
+
+    def __str__(self) -> str:
+        """Return what messages call it."""
+        return f"{self.ae_title.strip()} at {self.host}:{self.port}"
+
+    def takes_from(self, source_aes: Iterable[str]) -> bool:
+        """Tell whether a study that came from these AE titles goes here."""
+        wanted = {title.strip() for title in self.sources}
+        return not wanted or not wanted.isdisjoint(t.strip() for t in source_aes)
 
 
-def _wrong(key: str, found: str, needed: str) -> ConfigError:
+def destinations_for(
+    source_aes: Iterable[str], destinations: Iterable[Destination]
+) -> tuple[Destination, ...]:
+    """Return where a study goes that came from these AE titles, in given order."""
+    titles = tuple(source_aes)
+    return tuple(each for each in destinations if each.takes_from(titles))
+
+
+def _refused(field: str, found: str, needed: str) -> ConfigError:
     return ConfigError(
-        f"destination {key}", found=found, needed=needed, mend="correct the destination"
+        f"a destination's {field}",
+        found=f"'{found}'",
+        needed=needed,
+        mend="correct the destination",
     )

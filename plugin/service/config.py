@@ -7,7 +7,7 @@ two lists: ``PACS@10.0.0.7 ROUTER`` and ``pacs=PACS@pacs.example:104``.
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
@@ -92,15 +92,6 @@ class ServiceConfig:
         if self.grace_s < 0 or self.longest_job_s <= 0:
             raise wrong("grace_s, longest_job_s", "less than nothing", "seconds")
         _check_destinations(self.destinations, self.listener)
-
-    def destinations_of(self, sources: Iterable[str]) -> tuple[Destination, ...]:
-        """Return where the masks of a study from these calling AE titles go."""
-        came = {source.strip() for source in sources}
-        return tuple(
-            d
-            for d in self.destinations
-            if not d.sources or came & {source.strip() for source in d.sources}
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +232,8 @@ def _destination_row(word: str) -> dict[str, Any]:
     if match is None:
         raise wrong("BRS_DESTINATIONS", repr(word), "NAME=AET@HOST:PORT")
     name, title, host, port = match.groups()
-    return {"name": name, "ae_title": title, "host": host, "port": int(port)}
+    address = host.removeprefix("[").removesuffix("]")
+    return {"name": name, "ae_title": title, "host": address, "port": int(port)}
 
 
 def _listed(tables: _Tables, name: str, kind: type[Any]) -> tuple[Any, ...]:
