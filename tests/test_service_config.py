@@ -15,6 +15,7 @@ from plugin.service.config import (
     StudyPolicy,
     read_config,
 )
+from plugin.service.suitability import UNSUITABLE
 from plugin.web.settings import digest
 
 SMALL = """
@@ -86,7 +87,7 @@ def test_a_small_file_is_enough(tmp_path: Path) -> None:
     assert read.listener.ae_title == "BRS"
     assert read.listener.callers == (Caller("PACS"),)
     assert read.study == StudyPolicy()
-    assert read.queue == Policy()
+    assert read.queue == Policy(unsuitable=UNSUITABLE)
     assert read.http is None
     assert (read.workers, read.device, read.precision) == (1, "auto", "auto")
 
@@ -105,7 +106,7 @@ def test_every_section_says_what_it_says(tmp_path: Path) -> None:
     assert read.listener.callers == (Caller("PACS", ("10.0.0.7", "10.1.0.0/24")),)
     assert read.listener.tls == TlsFiles(*files)
     assert read.study == StudyPolicy(settle_s=20.0)
-    assert read.queue == Policy(attempts=3, keep_done_s=86400.0)
+    assert read.queue == Policy(attempts=3, keep_done_s=86400.0, unsuitable=UNSUITABLE)
     assert read.destinations == (
         Destination(
             *("pacs", "PACS", "pacs.example", 104, ("PACS",), Verify.NONE),

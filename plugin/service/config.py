@@ -14,9 +14,11 @@ from typing import Any, Final, get_type_hints
 
 from plugin.errors import ConfigError
 from plugin.queue.policy import Policy
+from plugin.receiving.landing import IMAGES
 from plugin.receiving.settings import Caller, ListenerConfig, TlsFiles
 from plugin.rules import DceRules, read_rules
 from plugin.sending.destination import Destination
+from plugin.service.suitability import UNSUITABLE
 from plugin.service.tables import build, check_known, checked, parsed, wrong
 from plugin.web.settings import TOKEN_VARIABLE, HttpConfig, read_token
 
@@ -154,7 +156,13 @@ def read_config(path: Path | None, environ: Mapping[str, str]) -> ServiceConfig:
         destinations=_listed(tables, "destinations", Destination),
         http=_http(tables, environ),
         study=build(StudyPolicy, tables.sections.get("study", {}), "study."),
-        queue=build(Policy, tables.sections.get("queue", {}), "queue."),
+        queue=build(
+            Policy,
+            tables.sections.get("queue", {}),
+            "queue.",
+            images=IMAGES,
+            unsuitable=UNSUITABLE,
+        ),
         rules=read_rules(top.rules) if top.rules is not None else DceRules(),
         checkpoint=top.checkpoint,
         archive=top.archive,
