@@ -12,6 +12,7 @@ from typing import Protocol
 from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
 from plugin.reading.shortlist import ScanFilter
+from plugin.xnat.client import Patience
 from plugin.xnat.target import is_xnat, parse_target
 
 
@@ -63,9 +64,15 @@ class Archive(Protocol):
         ...
 
 
-def open_archive(uri: str, environ: Mapping[str, str] = os.environ) -> Archive:
+def open_archive(
+    uri: str,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    patience: Patience | None = None,
+) -> Archive:
     """Return the archive that ``uri`` names: an XNAT project, or a folder by path.
 
+    ``patience`` is how long a call over the network waits; a batch's by default.
     xnatpy is imported only when it is needed.
 
     Raises
@@ -76,7 +83,7 @@ def open_archive(uri: str, environ: Mapping[str, str] = os.environ) -> Archive:
     if is_xnat(uri):
         from plugin.xnat_archive import XnatArchive
 
-        return XnatArchive(parse_target(uri, environ))
+        return XnatArchive(parse_target(uri, environ), patience)
     if "://" in uri:
         raise ConfigError(
             f"archive '{uri.split('://')[0]}'",

@@ -61,7 +61,8 @@ class HttpConfig:
     def is_local(self) -> bool:
         """Whether only this machine can connect."""
         return (
-            self.address == "localhost" or ipaddress.ip_address(self.address).is_loopback
+            self.address == "localhost"
+            or ipaddress.ip_address(self.address).is_loopback
         )
 
     @property
@@ -80,7 +81,9 @@ class HttpConfig:
             _check_network(network)
         if self.proxy_user_header is None:
             return
-        _check(self.proxy_user_header, HEADER_NAME, "http proxy_user_header", "a header")
+        _check(
+            self.proxy_user_header, HEADER_NAME, "http proxy_user_header", "a header"
+        )
         if not self.proxy_addresses:
             raise ConfigError(
                 "http proxy_user_header",
@@ -166,7 +169,10 @@ def _check_network(network: str) -> None:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ConfigError(
-            name, found=str(value), needed=f"{low} to {high}", mend="correct the setting"
+            name,
+            found=str(value),
+            needed=f"{low} to {high}",
+            mend="correct the setting",
         )
 
 
