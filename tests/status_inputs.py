@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from html import unescape
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -209,6 +211,11 @@ def write_result(
         "text": "" if sent == "confirmed" else "no connection to 10.0.0.7:104",
     }
     (folder / "deliveries.json").write_text(json.dumps({"pacs": delivery}))
+
+
+def words(html: str) -> str:
+    """Return what a page says, each run of white space as one space."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", html)).split())
 
 
 def sign_in(client: FlaskClient, token: str = TOKEN) -> str:
