@@ -191,9 +191,13 @@ class Queue:
         place = self._find(job_id)
         return self._catalogue.look(place.state, place.folder) if place else None
 
-    def jobs(self, state: State, page: int = 1, *, size: int = PAGE_SIZE) -> Page:
-        """Return one page of the jobs in a state, the latest change first."""
-        return page_of(self._catalogue.read(state), number=page, size=size)
+    def jobs(
+        self, state: State | None, page: int = 1, *, size: int = PAGE_SIZE
+    ) -> Page:
+        """Return one page of the jobs in a state or in all, the latest change first."""
+        states = State if state is None else (state,)
+        listed = [job for each in states for job in self._catalogue.read(each)]
+        return page_of(listed, number=page, size=size)
 
     def depth(self) -> Depth:
         """Return how many jobs are in every state."""

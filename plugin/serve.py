@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -25,8 +25,11 @@ from plugin.service.completeness import Arrivals
 from plugin.service.config import ServiceConfig
 from plugin.service.crew import Crew, Work
 from plugin.service.health import Destinations, write_health
-from plugin.service.pages import Pages
+from plugin.web.settings import HttpConfig
 from plugin.web.source import StatusSource
+
+if TYPE_CHECKING:
+    from plugin.status import StatusServer
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +97,7 @@ class Service:
         verbosity: int = 0,
     ) -> None:
         self.config = config
+        self._clock = clock
         self.queue = Queue(config.work, clock, config.queue)
         self.crew = Crew(config, work, died=self.queue.recover, verbosity=verbosity)
         self.arrivals = Arrivals(self.queue, config, ready=self.crew.nudge)
@@ -114,13 +118,13 @@ class Service:
             stack.enter_context(self.listener)
             self.queue.recover()
             stack.enter_context(self.destinations)
-            urls = [stack.enter_context(pages).url for pages in self._pages()]
+            pages = [stack.enter_context(server) for server in self._pages()]
             stack.callback(self._end_crew)
             duties = self._duties()
             while not self.ending.asked.is_set():
                 # A setting that no worker can work with ends the service.
                 self.crew.tend()
-                self._announce(urls)
+                self._announce([server.port for server in pages])
                 for duty in duties:
                     duty.do_if_due(time.monotonic())
                 self.ending.asked.wait(TICK_S)
@@ -140,27 +144,31 @@ class Service:
             Duty("history", self.queue.prune, PRUNE_EVERY_S),
         ]
 
-    def _pages(self) -> Iterator[Pages]:
-        if self.config.http is not None:
-            source = StatusSource(
-                work=self.config.work,
-                queue=self.queue,
-                counts=self.listener.counts,
-                listening=lambda: not self.ending.asked.is_set(),
-                destinations=tuple(d.name for d in self.config.destinations),
-                archive=self.config.archive,
-                min_free_bytes=self.config.listener.min_free_bytes,
-            )
-            yield Pages(source, self.config.http)
+    def _pages(self) -> "Iterator[StatusServer]":
+        """Yield the server of the pages where they are wanted."""
+        if self.config.http is None:
+            return
+        source = StatusSource(
+            work=self.config.work,
+            queue=self.queue,
+            counts=self.listener.counts,
+            listening=lambda: not self.ending.asked.is_set(),
+            destinations=tuple(d.name for d in self.config.destinations),
+            archive=self.config.archive,
+            min_free_bytes=self.config.listener.min_free_bytes,
+            clock=self._clock,
+        )
+        yield _server(source, self.config.http)
 
-    def _announce(self, urls: list[str]) -> None:
+    def _announce(self, page_ports: list[int]) -> None:
         """Say once that studies are received and worked on."""
         if self._is_announced or not self.crew.is_ready:
             return
         self._is_announced = True
-        listen = self.config.listener
-        where = f"{listen.ae_title} at {listen.address}:{self.listener.port}"
-        click.echo(", ".join([f"ready: {where}", *urls]), err=True)
+        listen, http = self.config.listener, self.config.http
+        said = [f"{listen.ae_title} at {listen.address}:{self.listener.port}"]
+        said += [f"pages at http://{http.address}:{n}/" for n in page_ports if http]
+        click.echo(f"ready: {', '.join(said)}", err=True)
 
     def _revive(self) -> None:
         for job_id in self.queue.revive():
@@ -183,3 +191,10 @@ class Service:
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
+
+
+def _server(source: StatusSource, config: HttpConfig) -> "StatusServer":
+    """Return the pages' server; Flask is loaded only where there are pages."""
+    from plugin.status import StatusServer, create_app
+
+    return StatusServer(create_app(source, config), config)

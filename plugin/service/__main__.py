@@ -15,6 +15,7 @@ from plugin.commands.result import say
 from plugin.errors import exit_code
 from plugin.serve import Service
 from plugin.service.config import read_config
+from plugin.service.crew import run_worker
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
     log.configure(verbosity=int(verbosity))
     try:
         config = read_config(Path(path[0]) if path else None, os.environ)
-        say(Service(config, verbosity=int(verbosity)).run())
+        say(Service(config, run_worker, verbosity=int(verbosity)).run())
     except BrsError as error:
         click.echo(f"error: {error}", err=True)
         say({"error": str(error), "exit_code": exit_code(error)})

@@ -23,6 +23,16 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[ServiceConfig, str, Connection, int], None]
 
+
+def run_worker(
+    config: ServiceConfig, name: str, line: Connection, verbosity: int
+) -> None:
+    """Be a worker; what that needs is loaded in its process alone."""
+    from plugin.worker import work
+
+    work(config, name, line, verbosity)
+
+
 PRELOADED: Final = ["plugin.worker"]
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
