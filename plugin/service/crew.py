@@ -17,7 +17,7 @@ from model.errors import BrsError
 from plugin.errors import EXIT_CODES, PluginError
 from plugin.service.config import ServiceConfig
 from plugin.service.orders import LOOK
-from plugin.service.states import BUSY, FAILED, IDLE, STARTING, WAITING, Said
+from plugin.service.states import BUSY, ENDED, FAILED, IDLE, STARTING, WAITING, Said
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,8 @@ class Crew:
             logger.error("%s had to be killed", process.name)
             process.kill()
             process.join()
+        for member in self.members:
+            self._set(member, ENDED)
 
     def _start(self, member: Member) -> None:
         ours, theirs = self._context.Pipe()

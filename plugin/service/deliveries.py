@@ -37,11 +37,6 @@ class Delivery:
     cause: str = ""
     text: str = ""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the destination has the mask."""
-        return self.state in (Sent.SENT, Sent.CONFIRMED)
-
 
 class Deliveries:
     """The deliveries of a held job."""
@@ -66,6 +61,11 @@ class Deliveries:
         code, text = (cause.code, one_line(cause.text)) if cause else ("", "")
         begun = self._known[destination]
         self._record(destination, replace(begun, state=state, cause=code, text=text))
+
+    def reopen(self, destination: str) -> None:
+        """Record that a delivery is to be made, or looked at, again."""
+        known = self._known[destination]
+        self._record(destination, replace(known, state=Sent.WAITING))
 
     def _record(self, destination: str, delivery: Delivery) -> None:
         self._known[destination] = replace(delivery, at=datetime.now(UTC).isoformat())

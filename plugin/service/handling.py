@@ -1,5 +1,6 @@
 """One job from images to masks at their destinations; errors are the caller's."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -33,6 +34,7 @@ RESULT: Final = "result"
 SEGMENTED: Final = "segmented"
 HOLD: Final = "hold"
 GPU_FAILED: Final = "gpu-failed"
+DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
 class UnsuitableError(Exception):
@@ -91,6 +93,14 @@ def explained(error: Exception) -> Exception:
             found="too little memory for it",
             needed="more free memory",
             mend="use fewer workers, or give the machine more memory",
+        )
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return PassingError(
+            "the work folder",
+            cause="disk-full",
+            found=error.strerror or "no space",
+            needed="room for the result",
+            mend="free disk space; the study is tried again",
         )
     if isinstance(error, RuntimeError) and "CUDA" in text:
         return PassingError(

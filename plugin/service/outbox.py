@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from plugin.jobs import Job, Kind, LastingError, PassingError, cause_of
 from plugin.sending.deliver import Delivered
 from plugin.sending.destination import Destination
-from plugin.service.deliveries import Deliveries, Delivery, Sent
+from plugin.service.deliveries import Deliveries, Sent
 from plugin.stages import Report
 
 logger = logging.getLogger(__name__)
@@ -47,38 +47,50 @@ class Outbox:
         LastingError
             If a destination refuses it, and no other is waited for.
         """
-        open_ones = [d for d in destinations if self._is_open(d.name)]
         if not self._job.reached(SENDING):
+            self._begin_cycle(destinations)
             self._job.progress(SENDING)
+        open_ones = [d for d in destinations if self._state(d) in (None, Sent.WAITING)]
         failures: list[Exception] = []
         for number, destination in enumerate(open_ones):
             report("send", number / len(open_ones))
-            failure = self._try(destination, deliver)
-            failures += [failure] if failure is not None else []
+            failures += self._try(destination, deliver)
         report("send", 1.0)
+        failures += [
+            self._refusal(d) for d in destinations if self._state(d) is Sent.REFUSED
+        ]
         if failures:
             raise sorted(failures, key=lambda error: not cause_of(error).passing)[0]
 
-    def _is_open(self, name: str) -> bool:
-        """Tell whether a destination is to be tried now.
+    def _begin_cycle(self, destinations: Sequence[Destination]) -> None:
+        """Wait again for who refused, and by a person's re-run for all.
 
-        One that has the mask is asked again only by a person's re-run; one that
-        refused it, once in every cycle that images or a person began.
+        A cycle begins with new images or a re-run, not with a retry.
         """
-        known = self._records.of(name, self._uid)
-        if known is None or (not self._job.reached(SENDING) and self._is_rerun()):
-            return True
-        return not known.is_over and not self._has_refused(known)
-
-    def _is_rerun(self) -> bool:
         opened = self._job.journal.opened
-        return opened is not None and opened.kind is Kind.RERUN
+        is_rerun = opened is not None and opened.kind is Kind.RERUN
+        for destination in destinations:
+            state = self._state(destination)
+            if state is Sent.REFUSED or (state is not None and is_rerun):
+                self._records.reopen(destination.name)
 
-    def _has_refused(self, known: Delivery) -> bool:
-        return known.state is Sent.REFUSED and self._job.reached(SENDING)
+    def _state(self, destination: Destination) -> Sent | None:
+        known = self._records.of(destination.name, self._uid)
+        return known.state if known is not None else None
 
-    def _try(self, destination: Destination, deliver: Deliver) -> Exception | None:
-        """Deliver to one destination; return what went wrong."""
+    def _refusal(self, destination: Destination) -> LastingError:
+        """Return the refusal of this run, or of an earlier one, as it is on record."""
+        known = self._records.of(destination.name, self._uid)
+        return LastingError(
+            f"destination {destination.name}",
+            cause=known.cause if known is not None else "refused",
+            found=known.text if known is not None else "a refusal",
+            needed="a destination that takes the mask",
+            mend="correct the destination, then re-run the job",
+        )
+
+    def _try(self, destination: Destination, deliver: Deliver) -> list[Exception]:
+        """Deliver to one destination; return what may pass of what went wrong."""
         name = destination.name
         self._records.begin(name, self._uid)
         try:
@@ -88,6 +100,6 @@ class Outbox:
             state = Sent.WAITING if cause.passing else Sent.REFUSED
             self._records.end(name, state, cause)
             logger.warning("job %s to %s: %s", self._job.job_id, name, cause.code)
-            return error
+            return [error] if cause.passing else []
         self._records.end(name, Sent.CONFIRMED if done.is_confirmed else Sent.SENT)
-        return None
+        return []

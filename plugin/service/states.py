@@ -11,6 +11,7 @@ ENDING: Final = "ending"
 FAILED: Final = "failed"
 WAITING: Final = "waiting"
 """It has ended, and is started again after a pause."""
+ENDED: Final = "ended"
 
 
 @dataclass(frozen=True, slots=True)
