@@ -74,11 +74,9 @@ def store_human_mask(archive: Archive, session: OpenSession, mask: Volume) -> st
     """Store a person's mask (0 or 1, source grid) with its session; return its UID."""
     if not session.pair.pre.frames:
         return _store_nifti(archive, session, mask)
-    right, left = Sides.of(mask).source
     segmentation = seg.build(
         session.pair.pre,
-        right,
-        left,
+        Sides.of(mask).source,
         algorithm=None,
         verdict="publish",
         state=MaskState.HUMAN,

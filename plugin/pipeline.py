@@ -275,11 +275,11 @@ def _write_masks(
         return None
     segmentation = seg.build(
         session.pair.pre,
-        right,
-        left,
+        sides.source,
         algorithm=segmenter.algorithm,
         verdict=verdict.verdict,
         state=MaskState.MODEL_DRAFT,
+        source_key=session.source_key,
     )
     seg.write(segmentation, output / SEG_FILE)
     return str(segmentation.SOPInstanceUID)

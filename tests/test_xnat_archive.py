@@ -295,11 +295,9 @@ def test_a_mask_saved_in_the_viewer_is_training_material(
 ) -> None:
     archive = archive_of(server)
     session = opened(archive, session_id, tmp_path / "w")
-    right, left = Sides.of(box_mask(session)).source
     human = seg.build(
         session.pair.pre,
-        right,
-        left,
+        Sides.of(box_mask(session)).source,
         algorithm=None,
         verdict="publish",
         state=MaskState.HUMAN,
