@@ -1,6 +1,7 @@
 """From a slice stack to probabilities and a mask."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,28 +11,48 @@ from torch import nn
 from model.engine import Engine
 from model.preprocess import network_input
 
+logger = logging.getLogger(__name__)
+
 THRESHOLD = 0.5
 BATCH_BY_DEVICE = {"cpu": 1, "cuda": 16}
 """Batching buys nothing on a CPU and costs memory."""
 
 
+def _unheard(_share: float) -> None:
+    """Hear nothing of the progress."""
+
+
 def predict(
-    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
+    voxels: NDArray[np.floating],
+    network: nn.Module,
+    engine: Engine,
+    *,
+    batch: int | None = None,
+    progress: Callable[[float], None] = _unheard,
 ) -> NDArray[np.float32]:
     """Return breast probability (slices, rows, columns) of a stack.
 
-    ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``.
+    ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``. Where a batch of
+    slices does not fit into the device's memory, half of it is tried, down to one
+    slice; ``progress`` hears the share that is done, 0 to 1.
     """
     network.eval().to(engine.device).to(memory_format=torch.channels_last)
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)
-    for part in _parts(len(voxels), engine):
-        out[part] = _predict_batch(voxels[part], network, engine)
+    size = batch or BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
+    done = 0
+    while done < len(voxels):
+        part = slice(done, done + size)
+        try:
+            out[part] = _predict_batch(voxels[part], network, engine)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+            logger.warning("out of memory on %s: %d slices a batch", engine, size)
+            continue
+        done = min(done + size, len(voxels))
+        progress(done / len(voxels))
     return out
-
-
-def _parts(slices: int, engine: Engine) -> Iterator[slice]:
-    batch = BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
-    return (slice(start, start + batch) for start in range(0, slices, batch))
 
 
 @torch.inference_mode()

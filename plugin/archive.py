@@ -14,6 +14,7 @@ from plugin.folder_archive import FolderArchive
 from plugin.pacs.target import is_pacs
 from plugin.pacs.target import parse_target as parse_pacs
 from plugin.reading.shortlist import ScanFilter
+from plugin.xnat.client import Patience
 from plugin.xnat.target import is_xnat, parse_target
 
 
@@ -66,12 +67,17 @@ class Archive(Protocol):
 
 
 def open_archive(
-    uri: str, environ: Mapping[str, str] = os.environ, state: Path | None = None
+    uri: str,
+    environ: Mapping[str, str] = os.environ,
+    state: Path | None = None,
+    *,
+    patience: Patience | None = None,
 ) -> Archive:
     """Return the archive that ``uri`` names: an XNAT project, a PACS, or a folder.
 
-    ``state`` is the folder of what a PACS cannot keep. xnatpy and pynetdicom are
-    imported only when they are needed.
+    ``state`` is the folder of what a PACS cannot keep. ``patience`` is how long a call
+    to XNAT waits; a batch's by default. xnatpy and pynetdicom are imported only when
+    they are needed.
 
     Raises
     ------
@@ -81,7 +87,7 @@ def open_archive(
     if is_xnat(uri):
         from plugin.xnat_archive import XnatArchive
 
-        return XnatArchive(parse_target(uri, environ))
+        return XnatArchive(parse_target(uri, environ), patience)
     if is_pacs(uri):
         from plugin.dicom_archive import DicomArchive
 

@@ -15,6 +15,7 @@ from plugin.commands.masks import evaluate, export, import_, review
 from plugin.commands.pool import demo, rank
 from plugin.commands.result import say
 from plugin.commands.segmenting import segment
+from plugin.commands.service import serve
 from plugin.commands.training import finetune, train
 from plugin.commands.xnat import doctor, xnat_install
 from plugin.errors import exit_code
@@ -36,7 +37,7 @@ def cli(verbose: int) -> None:
 
 for command in (
     *(demo, rank, train, finetune, segment),
-    *(review, evaluate, export, import_),
+    *(review, evaluate, export, import_, serve),
     *(command_lint, launch, xnat_install, doctor),
 ):
     cli.add_command(command)

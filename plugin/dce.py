@@ -18,7 +18,7 @@ from plugin.reading.flags import (
     session_flags,
 )
 from plugin.reading.frames import Frame
-from plugin.reading.headers import scan
+from plugin.reading.headers import Scan, scan
 from plugin.reading.pairing import Proposal, propose
 from plugin.reading.phases import TimePoint
 from plugin.reading.site_choice import propose_by_rule
@@ -26,7 +26,7 @@ from plugin.reading.survey import Survey, broken_relatives, survey, table, unuse
 from plugin.rules import DceRules, read_rules
 from plugin.series import DcePair, Phase
 
-__all__ = ["DceRules", "choose", "read_rules"]
+__all__ = ["DceRules", "choose", "choose_among", "read_rules"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,12 @@ def choose(folder: Path, rules: DceRules = DEFAULT_RULES) -> DcePair:
     """
     if not folder.is_dir():
         raise _refusal("no such folder", needed="a folder with one imaging session")
-    found = survey(scan(folder), rules)
+    return choose_among(scan(folder), rules)
+
+
+def choose_among(headers: Scan, rules: DceRules = DEFAULT_RULES) -> DcePair:
+    """Return the pair of a session whose headers are read; see ``choose``."""
+    found = survey(headers, rules)
     if not found.scan.frames and found.scan.nifti:
         return nifti_pair(found.scan, rules)
     _check_one(found.scan.frames, what="patient")

@@ -82,11 +82,9 @@ def store_human_mask(archive: Archive, session: OpenSession, mask: Volume) -> st
 
 def human_seg(session: OpenSession, mask: Volume) -> Segmentation:
     """Return a person's mask (0 or 1, source grid) as DICOM-SEG."""
-    right, left = Sides.of(mask).source
     return seg.build(
         session.pair.pre,
-        right,
-        left,
+        Sides.of(mask).source,
         algorithm=None,
         verdict="publish",
         state=MaskState.HUMAN,

@@ -85,6 +85,11 @@ class Queue:
         self._owners: dict[str, Owner] = {}
         self._owners_lock = threading.Lock()
 
+    @property
+    def root(self) -> Path:
+        """Return the work folder."""
+        return self._store.root
+
     # receiving
 
     def receive(self, job_id: str) -> Path:
@@ -98,7 +103,8 @@ class Queue:
         """Move a written and flushed file into the job, durably, replacing nothing.
 
         ``written`` lies on the queue's file system and is gone afterwards. A copy of
-        what the job has, also when it is done, is dropped and re-opens nothing.
+        what the job has, also when it is done, is dropped and re-opens nothing. Other
+        bytes under a known name are kept aside, at the latest when the job is taken.
         """
         return self._reception.accept(job_id, written, inside)
 
@@ -185,9 +191,13 @@ class Queue:
         place = self._find(job_id)
         return self._catalogue.look(place.state, place.folder) if place else None
 
-    def jobs(self, state: State, page: int = 1, *, size: int = PAGE_SIZE) -> Page:
-        """Return one page of the jobs in a state, the latest change first."""
-        return page_of(self._catalogue.read(state), number=page, size=size)
+    def jobs(
+        self, state: State | None, page: int = 1, *, size: int = PAGE_SIZE
+    ) -> Page:
+        """Return one page of the jobs in a state or in all, the latest change first."""
+        states = State if state is None else (state,)
+        listed = [job for each in states for job in self._catalogue.read(each)]
+        return page_of(listed, number=page, size=size)
 
     def depth(self) -> Depth:
         """Return how many jobs are in every state."""

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from plugin.errors import ConfigError
-from plugin.receiving.admission import Admission
+from plugin.receiving.admission import Admission, kept_classes
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import ListenerConfig
 from plugin.receiving.storing import SUCCESS, Receipt, Storing
@@ -26,30 +27,42 @@ logger = logging.getLogger(__name__)
 STOP_POLL_S = 0.05
 
 
-class Listener:
-    """A Storage and Verification SCP from ``with`` until its end.
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What hears of a listener's work, each in the association's thread.
 
-    ``received`` runs in the association's thread after the instance is durable and
-    before success is answered; when it raises, the sender is told to send again.
-    ``echoed`` runs before an echo is answered.
+    ``received`` runs after the instance is durable and before success is answered;
+    when it raises, the sender is told to send again. ``released`` hears the name of an
+    association that its sender ended in order. ``echoed`` runs before an echo is
+    answered.
     """
+
+    received: Callable[[Receipt], None] | None = None
+    released: Callable[[str], None] | None = None
+    echoed: Callable[[], None] | None = None
+
+
+NO_HOOKS = Hooks()
+
+
+class Listener:
+    """A Storage and Verification SCP from ``with`` until its end."""
 
     def __init__(
         self,
         config: ListenerConfig,
         landing: Landing,
         *,
-        received: Callable[[Receipt], None] | None = None,
-        echoed: Callable[[], None] = lambda: None,
+        hooks: Hooks = NO_HOOKS,
         clock: Callable[[], float] = time.monotonic,
         grace_s: float = 10.0,
     ) -> None:
         self.config = config
         self._landing = landing
-        self._storing = Storing(landing, received)
+        self._hooks = hooks
+        self._storing = Storing(landing, hooks.received, kept_classes(config))
         self._admission = Admission(config, clock)
         self._grace_s = grace_s
-        self._echoed = echoed
         self._server: Server | None = None
 
     @property
@@ -90,18 +103,34 @@ class Listener:
     ) -> None:
         server, self._server = self._running(), None
         server.shutdown()
-        _wait(lambda: not _established(server), self._grace_s)
+        self._wait_for(server)
         for association in _established(server):
             association.abort()
-        _wait(lambda: not _established(server), self._grace_s)
+        self._wait_for(server)
         for silent in server.active_associations:
             if silent.dul.socket is not None:
                 silent.dul.socket.close()
         self._landing.__exit__(kind, error, trace)
 
     def _answered_echo(self, event: evt.Event) -> int:
-        self._echoed()
+        if self._hooks.echoed is not None:
+            self._hooks.echoed()
         return SUCCESS
+
+    def hasten(self) -> None:
+        """Wait no longer for senders when the listener ends."""
+        self._grace_s = 0.0
+
+    def _wait_for(self, server: Server) -> None:
+        """Return when no sender is left, or when the grace is over."""
+        start_s = time.monotonic()
+        while _established(server) and time.monotonic() < start_s + self._grace_s:
+            time.sleep(STOP_POLL_S)
+
+    def _ended_well(self, event: evt.Event) -> None:
+        """Tell that a sender has sent what it wanted to."""
+        if self._hooks.released is not None:
+            self._hooks.released(event.assoc.name)
 
     def _running(self) -> Server:
         """Return the server, which only lives inside ``with``."""
@@ -127,6 +156,7 @@ class Listener:
             (evt.EVT_REQUESTED, self._admission.requested),
             (evt.EVT_C_ECHO, self._answered_echo),
             (evt.EVT_C_STORE, self._storing.store),
+            (evt.EVT_RELEASED, self._ended_well),
             (evt.EVT_ABORTED, _aborted),
         ]
         try:
@@ -151,10 +181,3 @@ def _established(server: Server) -> list[Association]:
 def _aborted(event: evt.Event) -> None:
     """Say that a sender went away; what was answered stays."""
     logger.info("an association from %s was aborted", event.assoc.requestor.address)
-
-
-def _wait(is_done: Callable[[], bool], limit_s: float) -> None:
-    """Return when it is so, or when the time is over."""
-    end_s = time.monotonic() + limit_s
-    while not is_done() and time.monotonic() < end_s:
-        time.sleep(STOP_POLL_S)

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from plugin.qc import Evidence, Verdict, assess
 from plugin.segments import Algorithm
 from plugin.series import DcePair
 from plugin.session import OpenSession, load_session
+from plugin.stages import Report, Stopwatch, unheard
 from plugin.version import VERSION
 from plugin.volumes import write_nifti
 
@@ -108,7 +109,12 @@ class SessionResult:
 
 
 def segment_session(
-    session_id: str, folder: Path, output: Path, segmenter: Segmenter
+    session_id: str,
+    folder: Path,
+    output: Path,
+    segmenter: Segmenter,
+    *,
+    report: Report = unheard,
 ) -> SessionResult:
     """Segment the session in ``folder`` and write its result files to ``output``.
 
@@ -117,34 +123,46 @@ def segment_session(
     InputError
         If the folder holds no usable breast DCE pair.
     """
-    return segment_pair(session_id, choose(folder, segmenter.rules), output, segmenter)
+    report("find", 0.0)
+    pair = choose(folder, segmenter.rules)
+    return segment_pair(session_id, pair, output, segmenter, report=report)
 
 
 def segment_pair(
-    session_id: str, pair: DcePair, output: Path, segmenter: Segmenter
+    session_id: str,
+    pair: DcePair,
+    output: Path,
+    segmenter: Segmenter,
+    *,
+    report: Report = unheard,
 ) -> SessionResult:
     """Segment a pair that was chosen before; see ``segment_session``."""
     with EnergyLog(segmenter.meters) as log:
-        result = _segment(session_id, pair, output, segmenter)
+        result = _segment(session_id, pair, output, segmenter, report)
     result = replace(result, footprint=asdict(log.footprint()))
     write_atomically(output / RESULT_FILE, result.to_json())
     return result
 
 
 def _segment(
-    session_id: str, pair: DcePair, output: Path, segmenter: Segmenter
+    session_id: str,
+    pair: DcePair,
+    output: Path,
+    segmenter: Segmenter,
+    report: Report,
 ) -> SessionResult:
-    watch = Stopwatch()
+    watch = Stopwatch(report)
+    watch.begin("read")
     session = load_session(session_id, pair)
-    watch.lap("read")
-    mask = predict_mask(session, segmenter)
-    watch.lap("infer")
+    watch.begin("infer")
+    mask = predict_mask(session, segmenter, report=report)
+    watch.begin("judge")
     sides = Sides.of(mask)
     features = bag_features(mask, source="checkpoint")
     verdict = _judge(session, sides, features, segmenter)
-    watch.lap("judge")
+    watch.begin("write")
     uid = _write_masks(session, sides, verdict, segmenter, output)
-    watch.lap("write")
+    watch.end()
     return SessionResult(
         session_id=session_id,
         run_key=segmenter.run_key(session.source_key),
@@ -162,12 +180,19 @@ def _segment(
     )
 
 
-def predict_mask(session: OpenSession, segmenter: Segmenter) -> Volume:
+def predict_mask(
+    session: OpenSession, segmenter: Segmenter, *, report: Report = unheard
+) -> Volume:
     """Return the network's mask (0 or 1) on the session's source grid."""
     grid_px = segmenter.checkpoint.manifest.grid_px
     stack = to_stack(session.pre, session.post, grid_px=grid_px)
-    network = segmenter.checkpoint.network
-    probability = to_source(predict(stack.voxels, network, segmenter.engine), stack)
+    on_grid = predict(
+        stack.voxels,
+        segmenter.checkpoint.network,
+        segmenter.engine,
+        progress=partial(report, "infer"),
+    )
+    probability = to_source(on_grid, stack)
     return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
 
 
@@ -216,20 +241,6 @@ class Sides:
         return round(float(side.sum() * np.prod(self.spacing_mm)) / 1000, 3)
 
 
-class Stopwatch:
-    """Named laps of wall-clock time, in seconds."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """Close the lap that began with the one before."""
-        now = time.monotonic()
-        self.laps[name] = round(now - self._last, 3)
-        self._last = now
-
-
 def _judge(
     session: OpenSession,
     sides: Sides,
@@ -264,11 +275,11 @@ def _write_masks(
         return None
     segmentation = seg.build(
         session.pair.pre,
-        right,
-        left,
+        sides.source,
         algorithm=segmenter.algorithm,
         verdict=verdict.verdict,
         state=MaskState.MODEL_DRAFT,
+        source_key=session.source_key,
     )
     seg.write(segmentation, output / SEG_FILE)
     return str(segmentation.SOPInstanceUID)

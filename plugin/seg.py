@@ -50,23 +50,26 @@ UID_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, MANUFACTURER)
 NO_DATE, NO_TIME = "19000101", "000000"
 """Content date and time are mandatory; a de-identified study may have none."""
 DATES = (("StudyDate", "StudyTime"), ("SeriesDate", "SeriesTime"))
+Masks = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 _DATE = re.compile(r"\d{8}")
 _TIME = re.compile(r"\d{6}(\.\d{1,6})?")
 
 
 def build(
     phase: Phase,
-    right: NDArray[np.bool_],
-    left: NDArray[np.bool_],
+    masks: Masks,
     *,
     algorithm: Algorithm | None,
     verdict: str,
     state: MaskState,
+    source_key: str = "",
 ) -> Segmentation:
     """Return the SEG of two disjoint masks (slices, rows, columns), one per frame.
 
-    ``algorithm`` None means drawn by hand; then ``state`` is human, else a draft:
-    a review changes the record beside the file, never the file.
+    ``masks`` are the right breast's and the left one's. ``algorithm`` None means drawn
+    by hand; then ``state`` is human, else a draft: a review changes the record beside
+    the file, never the file. ``source_key`` tells all images that a mask was computed
+    from, of which ``phase`` is one part: another pair gives another object.
 
     Raises
     ------
@@ -75,8 +78,8 @@ def build(
     """
     _check_origin(phase, algorithm, verdict, state)
     source = read_source(phase)
-    labels = _labels(source, right, left)
-    uids = _uids(phase, algorithm, labels)
+    labels = _labels(source, *masks)
+    uids = _uids(phase, algorithm, labels, source_key)
     with disable_value_validation():
         segmentation = _segmentation(source, labels, algorithm, uids)
         segmentation.SeriesDescription = DESCRIPTION + MARKS[verdict]
@@ -128,7 +131,10 @@ def _labels(
 
 
 def _uids(
-    phase: Phase, algorithm: Algorithm | None, labels: NDArray[np.uint8]
+    phase: Phase,
+    algorithm: Algorithm | None,
+    labels: NDArray[np.uint8],
+    source_key: str,
 ) -> tuple[str, str, str]:
     """Return instance, series and dimension UIDs: hashes of all that decides the mask.
 
@@ -139,7 +145,7 @@ def _uids(
         parts += [VERSION, hashlib.sha256(labels.tobytes()).hexdigest()]
     else:
         weights = algorithm.weights_sha256 or algorithm.name
-        parts += [VERSION, weights, algorithm.configuration]
+        parts += [source_key, VERSION, weights, algorithm.configuration]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return _uid("instance", digest), _uid("series", digest), _uid("dimension", digest)
 

@@ -286,6 +286,42 @@ def test_the_first_of_two_conflicting_files_stays_while_receiving(
     assert images_in(queue.receive(STUDY)) == {"a": b"1"}
 
 
+def sent_by(sender: bytes, dataset: bytes) -> bytes:
+    """Return a DICOM file: preamble, mark, group length, meta information, dataset."""
+    length = len(sender).to_bytes(4, "little")
+    return bytes(128) + b"DICM" + bytes(8) + length + sender + dataset
+
+
+def test_who_sent_an_instance_makes_no_other_bytes(
+    queue: Queue, tmp_path: Path
+) -> None:
+    first, other = sent_by(b"PACS", b"pixels"), sent_by(b"ROUTER", b"pixels")
+    changed = sent_by(b"PACS", b"pixelS")
+    arrivals = [
+        queue.accept(STUDY, spool(tmp_path, data), "images/a")
+        for data in (first, other, changed)
+    ]
+    assert arrivals == [Arrival.NEW, Arrival.DUPLICATE, Arrival.CONFLICT]
+    queue.enqueue(STUDY)
+    taken(queue).done("publish")
+    arrivals = [
+        queue.accept(STUDY, spool(tmp_path, data), "images/a")
+        for data in (other, changed)
+    ]
+    assert arrivals == [Arrival.DUPLICATE, Arrival.CONFLICT]
+
+
+def test_a_meta_length_beyond_the_file_hides_no_difference(
+    queue: Queue, tmp_path: Path
+) -> None:
+    lying = bytes(128) + b"DICM" + bytes(8) + b"\xff\xff\xff\x7f"
+    arrivals = [
+        queue.accept(STUDY, spool(tmp_path, lying + data), "images/a")
+        for data in (b"1", b"2")
+    ]
+    assert arrivals == [Arrival.NEW, Arrival.CONFLICT]
+
+
 def test_files_accepted_while_others_enqueue_are_never_lost(tmp_path: Path) -> None:
     queue = queue_in(tmp_path)
     spooled = [spool(tmp_path, f"{i}".encode()) for i in range(60)]
@@ -441,6 +477,20 @@ def test_a_job_is_settled_once(queue: Queue, tmp_path: Path) -> None:
         job.retry(BUSY)
 
 
+def test_a_recovery_meanwhile_spares_a_job_that_is_being_opened(
+    tmp_path: Path,
+) -> None:
+    other = queue_in(tmp_path)
+
+    def meanwhile(step: str) -> None:
+        if step == "after the journal":
+            other.recover()
+
+    queue = queue_in(tmp_path, between=meanwhile)
+    send(queue, tmp_path, {"a": b"1"})
+    assert kinds(queue) == ["received"]
+
+
 def test_a_job_of_a_living_worker_is_not_recovered(
     queue: Queue, tmp_path: Path
 ) -> None:
@@ -543,6 +593,21 @@ def test_pruning_drops_images_then_jobs_and_never_unsent_work(
     depth = queue.depth()
     assert (depth.queued, depth.done, depth.failed) == (1, 0, 2)
     assert list((tmp_path / "work" / ".trash").iterdir()) == []
+
+
+def test_pruning_removes_what_was_parked_as_unsuitable_and_nothing_else_parked(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    policy = Policy(unsuitable=("one-series",), keep_parked_s=10 * DAY_S)
+    queue = queue_in(tmp_path, clock, policy)
+    for name, code in (("knee", "one-series"), ("refused", "pacs-refuses")):
+        queued(queue, tmp_path, name)
+        taken(queue).park(Cause(code, "", passing=False))
+    clock.tick(9 * DAY_S)
+    assert queue.prune() == ()
+    clock.tick(2 * DAY_S)
+    assert queue.prune() == ("knee",)
+    assert state_of(queue, "refused") is State.FAILED
 
 
 def test_pruning_keeps_the_latest_of_many(tmp_path: Path, clock: HandClock) -> None:

@@ -18,12 +18,22 @@ from pydicom.uid import (
 from scp_peers import instance
 
 from plugin.errors import ConfigError, InputError
+from plugin.jobs import Arrival, Queue, StorageError
 from plugin.receiving.identity import Identity, identify, is_uid, key
-from plugin.receiving.landing import DiskFullError, Landing, Outcome
+from plugin.receiving.landing import DiskFullError, Landing
 
 IDENTITY = Identity("1.2", "1.2.3", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.4")
 HEAD = bytes(140) + (10).to_bytes(4, "little") + bytes(10)
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]
+
+
+def landing_in(folder: Path) -> Landing:
+    return Landing(Queue(folder))
+
+
+def received(folder: Path) -> dict[str, bytes]:
+    images = folder / "incoming" / IDENTITY.study_key / "images"
+    return {path.name: path.read_bytes() for path in images.iterdir()}
 
 
 def encoded(dataset: Dataset, syntax: UID) -> BytesIO:
@@ -78,65 +88,56 @@ def test_a_study_is_named_by_sixteen_digits_of_its_hash() -> None:
     assert key("1.2.840.10008.1.1") == "7a96f697a695cd07"
 
 
-def test_the_first_copy_stays_and_others_are_told_apart(tmp_path: Path) -> None:
-    with Landing(tmp_path) as landing:
-        first = landing.keep(IDENTITY, HEAD, b"pixels")
-        again = landing.keep(IDENTITY, HEAD, b"pixels")
-        longer = landing.keep(IDENTITY, HEAD, b"pixels and more")
-    assert [first.outcome, again.outcome, longer.outcome] == [
-        Outcome.NEW,
-        Outcome.DUPLICATE,
-        Outcome.DIFFERENT,
-    ]
-    assert first.path == again.path
-    assert first.path.read_bytes() == HEAD + b"pixels"
-    assert longer.path.read_bytes() == HEAD + b"pixels and more"
+def test_an_instance_is_the_queues_when_it_is_kept(tmp_path: Path) -> None:
+    with landing_in(tmp_path) as landing:
+        assert landing.keep(IDENTITY, HEAD, b"pixels") is Arrival.NEW
+        assert not list(landing.parts.glob("*.part"))
+    assert received(tmp_path) == {f"{IDENTITY.sop_key}.dcm": HEAD + b"pixels"}
 
 
-def test_who_sent_it_makes_no_other_instance(tmp_path: Path) -> None:
-    other_head = bytes(140) + (12).to_bytes(4, "little") + b"another head"
-    with Landing(tmp_path) as landing:
-        landing.keep(IDENTITY, HEAD, b"pixels")
-        assert landing.keep(IDENTITY, other_head, b"pixels").outcome == "duplicate"
-
-
-def test_the_bytes_and_both_names_are_synced_before_it_is_kept(
+def test_the_bytes_and_all_names_are_synced_before_it_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
     fsync = os.fsync
 
     def noted(descriptor: int) -> None:
-        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().suffix or "folder")
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append(path.suffix or path.name)
         fsync(descriptor)
 
-    with Landing(tmp_path) as landing:
+    job = key("1.2")
+    with landing_in(tmp_path) as landing:
         monkeypatch.setattr(os, "fsync", noted)
         landing.keep(IDENTITY, HEAD, b"pixels")
-        assert synced == [".part", "folder", "folder"]
+        # The bytes; the journal in its new folder; the folder's name and its own.
+        assert synced == [".part", ".part", job, "incoming", job, "images"]
         synced.clear()
         landing.keep(IDENTITY, HEAD, b"pixels")
-        assert synced == [".part", "folder"]
+        assert synced == [".part", "images"]
 
 
-def test_a_disk_error_after_the_rename_is_an_error(
+def test_a_copy_of_what_a_done_job_has_is_synced_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Landing(tmp_path) as landing:
+    queue = Queue(tmp_path)
+    with Landing(queue) as landing:
         landing.keep(IDENTITY, HEAD, b"pixels")
+        queue.enqueue(IDENTITY.study_key)
 
         def broken(descriptor: int) -> None:
-            raise OSError(5, "Input/output error")
+            if Path(f"/proc/self/fd/{descriptor}").readlink().name == "images":
+                raise OSError(5, "Input/output error")
 
         monkeypatch.setattr(os, "fsync", broken)
-        with pytest.raises(OSError, match="Input/output"):
+        with pytest.raises(StorageError, match="Input/output"):
             landing.keep(IDENTITY, HEAD, b"pixels")
     assert not list(landing.parts.glob("*.part"))
 
 
 def test_bytes_promised_to_others_count_as_used(tmp_path: Path) -> None:
     with (
-        Landing(tmp_path, min_free_bytes=10, free=lambda _: 220) as landing,
+        Landing(Queue(tmp_path), min_free_bytes=10, free=lambda _: 220) as landing,
         landing._reserved(100),
     ):
         with pytest.raises(DiskFullError), landing._reserved(111):
@@ -145,23 +146,13 @@ def test_bytes_promised_to_others_count_as_used(tmp_path: Path) -> None:
             pass
 
 
-def test_a_study_is_taken_whole_and_comes_again_anew(tmp_path: Path) -> None:
-    with Landing(tmp_path) as landing:
-        landing.keep(IDENTITY, HEAD, b"pixels")
-        landing.take(IDENTITY.study_key, tmp_path / "job")
-        assert [p.read_bytes() for p in (tmp_path / "job").iterdir()] == [
-            HEAD + b"pixels"
-        ]
-        assert landing.keep(IDENTITY, HEAD, b"pixels").outcome == "new"
-
-
 def test_two_listeners_cannot_share_a_folder(tmp_path: Path) -> None:
-    with Landing(tmp_path), pytest.raises(ConfigError, match="another listener"):
-        Landing(tmp_path).__enter__()
+    with landing_in(tmp_path), pytest.raises(ConfigError, match="another listener"):
+        landing_in(tmp_path).__enter__()
 
 
 def test_parts_of_a_killed_listener_are_removed(tmp_path: Path) -> None:
     (tmp_path / "receiving").mkdir()
     (tmp_path / "receiving" / "half.part").write_bytes(b"half")
-    with Landing(tmp_path) as landing:
+    with landing_in(tmp_path) as landing:
         assert not list(landing.parts.glob("*.part"))

@@ -20,6 +20,7 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     MRImageStorage,
+    SegmentationStorage,
 )
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
@@ -36,7 +37,8 @@ from scp_peers import (
 )
 
 from plugin.errors import ConfigError
-from plugin.listener import Listener
+from plugin.jobs import Queue
+from plugin.listener import Hooks, Listener
 from plugin.receiving.identity import key
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import Caller, ListenerConfig, Others, TlsFiles
@@ -52,15 +54,16 @@ Listening = Callable[..., AbstractContextManager[Listener]]
 def listening(tmp_path: Path) -> Listening:
     @contextmanager
     def start(config: ListenerConfig = CONFIG, **options: object) -> Iterator[Listener]:
-        landing = Landing(tmp_path / "work", min_free_bytes=config.min_free_bytes)
+        queue = Queue(tmp_path / "work")
+        landing = Landing(queue, min_free_bytes=config.min_free_bytes)
         with Listener(config, landing, **options) as listener:  # type: ignore[arg-type]
             yield listener
 
     return start
 
 
-def landed(tmp_path: Path, folder: str = "incoming") -> list[Path]:
-    return sorted((tmp_path / "work" / folder).glob("*/*.dcm"))
+def landed(tmp_path: Path, folder: str = "") -> list[Path]:
+    return sorted((tmp_path / "work/incoming").glob(f"*/{folder}images/*.dcm*"))
 
 
 def datasets(folder: Path) -> set[bytes]:
@@ -133,7 +136,7 @@ def test_storescu_delivers_a_study_byte_for_byte(
         assert listener.counts() == {"new": 5}
     files = landed(tmp_path)
     first = pydicom.dcmread(sent / "0001.dcm")
-    assert {file.parent.name for file in files} == {key(first.StudyInstanceUID)}
+    assert {file.parent.parent.name for file in files} == {key(first.StudyInstanceUID)}
     name = sha256(first.SOPInstanceUID.encode()).hexdigest()
     kept = next(file for file in files if file.stem == name)
     assert kept.read_bytes().endswith((sent / "0001.dcm").read_bytes()[-500:])
@@ -208,7 +211,7 @@ def test_a_repeated_study_is_kept_once(listening: Listening, tmp_path: Path) -> 
             assert storing(listener.port, *sent.glob("*"), caller=caller).code == 0
         assert listener.counts() == {"new": 3, "duplicate": 3}
     assert len(landed(tmp_path)) == 3
-    assert not landed(tmp_path, "conflicts")
+    assert not landed(tmp_path, "conflicts/")
 
 
 def test_other_bytes_under_one_sop_uid_are_both_kept_and_reported(
@@ -217,14 +220,14 @@ def test_other_bytes_under_one_sop_uid_are_both_kept_and_reported(
     first, other = instance("1.2", "1.2.3"), instance("1.2", "1.2.3")
     other.PixelData = bytes(len(first.PixelData))
     receipts: list[Receipt] = []
-    with listening(received=receipts.append) as listener:
+    with listening(hooks=Hooks(receipts.append)) as listener:
         for dataset in (first, other, other):
             assert status_of(listener.port, dataset) == 0
-    assert [r.outcome for r in receipts] == ["new", "different", "different"]
-    (kept,), (beside,) = landed(tmp_path), landed(tmp_path, "conflicts")
+    assert [r.outcome for r in receipts] == ["new", "conflict", "conflict"]
+    (kept,), (beside,) = landed(tmp_path), landed(tmp_path, "conflicts/")
     assert pydicom.dcmread(kept).PixelData == first.PixelData
     assert pydicom.dcmread(beside).PixelData == other.PixelData
-    assert "came again with other bytes" in caplog.text
+    assert "other bytes under a known name" in caplog.text
 
 
 def test_strangers_are_rejected_with_the_standards_reason(listening: Listening) -> None:
@@ -330,7 +333,8 @@ def test_an_object_over_the_limit_is_aborted_and_not_kept(
 
 def test_the_disk_is_refused_before_it_is_full(tmp_path: Path) -> None:
     free = [5000]
-    landing = Landing(tmp_path / "work", min_free_bytes=2000, free=lambda _: free[0])
+    queue = Queue(tmp_path / "work")
+    landing = Landing(queue, min_free_bytes=2000, free=lambda _: free[0])
     with Listener(CONFIG, landing) as listener:
         assert status_of(listener.port, instance("1.2", "1.2.3")) == 0
         free[0] = 2500
@@ -355,7 +359,7 @@ def test_a_receipt_that_fails_is_never_a_success(listening: Listening) -> None:
     def fail(receipt: Receipt) -> None:
         raise RuntimeError(receipt.source_ae)
 
-    with listening(received=fail) as listener:
+    with listening(hooks=Hooks(fail)) as listener:
         assert status_of(listener.port, instance("1.2", "1.2.3")) == 0xC001
 
 
@@ -407,6 +411,34 @@ def test_other_classes_are_dropped_so_that_no_router_sends_for_ever(
         assert storing(listener.port, tmp_path / "ct.dcm").code == 0
         assert listener.counts() == {"discarded": 1}
     assert not landed(tmp_path)
+
+
+def test_a_mask_is_kept_only_where_masks_are_wanted(
+    listening: Listening, tmp_path: Path
+) -> None:
+    mask = instance("1.2", "1.2.3")
+    mask.SOPClassUID = SegmentationStorage
+    with_meta(mask, mask.file_meta.TransferSyntaxUID)
+    with listening(replace(CONFIG, masks=False)) as listener:
+        assert status_of(listener.port, mask) == 0xB006
+        assert listener.counts() == {"discarded": 1}
+    assert not landed(tmp_path)
+    with listening() as listener:
+        assert status_of(listener.port, mask) == 0
+    assert len(landed(tmp_path)) == 1
+
+
+def test_only_a_sender_that_ended_in_order_is_told_of(listening: Listening) -> None:
+    receipts: list[Receipt] = []
+    released: list[str] = []
+    with listening(hooks=Hooks(receipts.append, released.append)) as listener:
+        with associated(listener.port) as association:
+            association.send_c_store(instance("1.2", "1.2.3"))
+            association.abort()
+        with associated(listener.port) as association:
+            association.send_c_store(instance("1.2", "1.2.3", number=2))
+    assert len({receipt.association for receipt in receipts}) == 2
+    assert released == [receipts[1].association]
 
 
 def test_other_classes_are_refused_when_the_site_wants_it(listening: Listening) -> None:
@@ -475,7 +507,7 @@ def test_a_port_in_use_is_a_setting_to_mend(
 ) -> None:
     with listening() as listener:
         taken = replace(CONFIG, port=listener.port)
-        other = Listener(taken, Landing(tmp_path / "other"))
+        other = Listener(taken, Landing(Queue(tmp_path / "other")))
         with pytest.raises(ConfigError, match=str(listener.port)):
             other.__enter__()
 
@@ -504,23 +536,23 @@ def test_a_host_name_is_no_host() -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from plugin.listener import Listener
+from plugin.jobs import Queue
+from plugin.listener import Hooks, Listener
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import Caller, ListenerConfig
 from plugin.receiving.storing import Receipt
 
-kept, rename = [0], Path.rename
+kept, link = [0], os.link
 
 def killed(part, path):
-    if part.suffix == ".part":
-        kept[0] += 1
-        if kept[0] > int(sys.argv[2]):
-            os.kill(os.getpid(), 9)
-    return rename(part, path)
+    kept[0] += 1
+    if kept[0] > int(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+    return link(part, path)
 
-Path.rename = killed
+os.link = killed
 config = ListenerConfig("BRS", (Caller("PACS"),), port=0, min_free_bytes=0)
-with Listener(config, Landing(Path(sys.argv[1]))) as listener:
+with Listener(config, Landing(Queue(Path(sys.argv[1])))) as listener:
     print(listener.port, flush=True)
     sys.stdin.read()
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torchvision.models import resnet50
 
 from model.engine import Engine, choose_engine
@@ -65,6 +66,37 @@ def test_prediction_is_a_probability_per_pixel(network: BreastFcn) -> None:
     assert 0 <= probability.min() <= probability.max() <= 1
     alone = predict(voxels[1:2], network, Engine("cpu", "fp32"))
     assert torch.allclose(torch.tensor(alone[0]), torch.tensor(probability[1]))
+
+
+class Small(nn.Module):
+    """A stand-in for a network on a device that holds ``most`` slices at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.batches: list[int] = []
+
+    def forward(self, slices: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(slices))
+        if len(slices) > self.most:
+            raise torch.OutOfMemoryError
+        return slices[:, :1]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_result_is_the_same() -> None:
+    voxels, heard = torch.rand(10, 2, 8, 8).numpy(), list[float]()
+    engine, small = Engine("cpu", "fp32"), Small(most=3)
+    found = predict(voxels, small, engine, batch=8, progress=heard.append)
+    assert small.batches == [8, 4, 2, 2, 2, 2, 2]
+    assert heard == [0.2, 0.4, 0.6, 0.8, 1.0]
+    expected = predict(voxels, Small(most=10), engine, batch=10)
+    assert (found == expected).all()
+
+
+def test_one_slice_that_does_not_fit_is_an_error() -> None:
+    voxels = torch.rand(2, 2, 8, 8).numpy()
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(voxels, Small(most=0), Engine("cpu", "fp32"), batch=2)
 
 
 def test_automatic_engine_is_one_this_machine_has() -> None:

@@ -106,7 +106,7 @@ def test_written_files_tell_whose_they_are(tmp_path: Path) -> None:
     }
     for state, algorithm in origins.items():
         built = seg.build(
-            phase, mask, ~mask, algorithm=algorithm, verdict="publish", state=state
+            phase, (mask, ~mask), algorithm=algorithm, verdict="publish", state=state
         )
         seg.write(built, tmp_path / "ours.dcm")
         ours = seg.read_header(tmp_path / "ours.dcm")

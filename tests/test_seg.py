@@ -44,13 +44,13 @@ def build(
     phase: Phase, masks: Masks, verdict: str = "publish"
 ) -> highdicom.seg.Segmentation:
     return seg.build(
-        phase, *masks, algorithm=NETWORK, verdict=verdict, state=MaskState.MODEL_DRAFT
+        phase, masks, algorithm=NETWORK, verdict=verdict, state=MaskState.MODEL_DRAFT
     )
 
 
 def build_by_hand(phase: Phase, masks: Masks) -> highdicom.seg.Segmentation:
     return seg.build(
-        phase, *masks, algorithm=None, verdict="publish", state=MaskState.HUMAN
+        phase, masks, algorithm=None, verdict="publish", state=MaskState.HUMAN
     )
 
 
@@ -229,7 +229,7 @@ def test_everything_that_decides_a_mask_changes_its_uids(tmp_path: Path) -> None
         *(
             seg.build(
                 phase,
-                *masks,
+                masks,
                 algorithm=algorithm,
                 verdict="publish",
                 state=MaskState.MODEL_DRAFT,
@@ -238,6 +238,14 @@ def test_everything_that_decides_a_mask_changes_its_uids(tmp_path: Path) -> None
                 replace(NETWORK, weights_sha256="cd" * 32),
                 replace(NETWORK, configuration='{"engine":"cuda-bf16"}'),
             )
+        ),
+        seg.build(
+            phase,
+            masks,
+            algorithm=NETWORK,
+            verdict="publish",
+            state=MaskState.MODEL_DRAFT,
+            source_key="another post-contrast series",
         ),
     ]
     uids = [u for d in datasets for u in (d.SOPInstanceUID, d.SeriesInstanceUID)]
@@ -310,7 +318,7 @@ def test_a_file_cannot_claim_a_state_that_is_not_its_origin(
 ) -> None:
     phase, masks = write_phase(tmp_path), some_masks(SourceStyle())
     with pytest.raises(MaskError, match=f"state {state}"):
-        seg.build(phase, *masks, algorithm=algorithm, verdict="publish", state=state)
+        seg.build(phase, masks, algorithm=algorithm, verdict="publish", state=state)
 
 
 def test_masks_that_overlap_or_have_another_size_are_refused(tmp_path: Path) -> None:

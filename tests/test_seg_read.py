@@ -249,7 +249,7 @@ def test_the_header_of_our_own_seg_is_enough_for_provenance(tmp_path: Path) -> N
     phase = write_phase(tmp_path, STYLE)
     built = seg.build(
         phase,
-        *two_breasts(),
+        two_breasts(),
         algorithm=None,
         verdict="publish",
         state=MaskState.HUMAN,

@@ -91,7 +91,7 @@ def masks_on(*slices: int) -> Masks:
 def built(folder: Path, phase: Phase, masks: Masks) -> Path:
     algorithm = seg.Algorithm("brs FCN-ResNet50", "0.1.0", "ab" * 32, "{}")
     state, path = MaskState.MODEL_DRAFT, folder / "segmentation.dcm"
-    made = seg.build(phase, *masks, algorithm=algorithm, verdict="publish", state=state)
+    made = seg.build(phase, masks, algorithm=algorithm, verdict="publish", state=state)
     seg.write(made, path)
     return path
 

@@ -14,7 +14,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from plugin.check import Check, Verdict, failed, ok, warning
 from plugin.dicom_archive import DicomArchive, Patience
-from plugin.listener import Listener
+from plugin.jobs import Queue
+from plugin.listener import Hooks, Listener
 from plugin.machine_checks import writable
 from plugin.pacs.pull import Shelf, doorstep_config, move
 from plugin.pacs.target import Doorstep, PacsTarget
@@ -111,7 +112,7 @@ def _called(target: PacsTarget, doorstep: Doorstep, listen_s: float) -> Verdict:
     config = doorstep_config(target, doorstep)
     with (
         TemporaryDirectory() as folder,
-        Listener(config, Landing(Path(folder)), echoed=heard.set),
+        Listener(config, Landing(Queue(Path(folder))), hooks=Hooks(echoed=heard.set)),
     ):
         if heard.wait(listen_s):
             return ok(f"{target.peer.ae_title} called port {doorstep.port}")

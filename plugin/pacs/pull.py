@@ -21,13 +21,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove as StudyRootMove,
 )
 
+from plugin.jobs import Queue, State
 from plugin.listener import Listener
 from plugin.pacs.series import RemoteSeries, count
 from plugin.pacs.target import Doorstep, PacsTarget
 from plugin.queue.causes import LastingError, PassingError
 from plugin.receiving.admission import KEPT_CLASSES, UNCOMPRESSED, readable_syntaxes
 from plugin.receiving.identity import key, sop_key
-from plugin.receiving.landing import Landing
+from plugin.receiving.landing import IMAGES, Landing
 from plugin.receiving.settings import Caller, ListenerConfig
 from plugin.receiving.storing import FAILURES, Storing
 from plugin.sending.answers import Meaning, meaning, refused_status
@@ -51,7 +52,7 @@ class Shelf:
     @property
     def images(self) -> Path:
         """Return the folder of what has come whole."""
-        return self.folder / "incoming" / key(self.study_uid)
+        return self.folder / State.INCOMING / key(self.study_uid) / IMAGES
 
     def path(self, sop_uid: str) -> Path:
         """Return where an instance is, or will be."""
@@ -113,7 +114,7 @@ def _get(
     target: PacsTarget, shelf: Shelf, missing: Sequence[RemoteSeries], limits: Limits
 ) -> str:
     """Fetch over our own association; return why not, if it is not offered."""
-    landing = Landing(shelf.folder)
+    landing = Landing(Queue(shelf.folder))
     storing = Storing(landing, None)
     offer = _get_offer(storing)
     with (
@@ -137,7 +138,7 @@ def move(
     offer = Offer("C-MOVE", [find_context(), build_context(StudyRootMove)])
     config = doorstep_config(target, target.doorstep)
     with (
-        Listener(config, Landing(shelf.folder)) as listener,
+        Listener(config, Landing(Queue(shelf.folder))) as listener,
         _calling(target, offer, limits) as association,
     ):
         if not accepts(association, StudyRootMove):

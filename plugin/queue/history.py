@@ -116,10 +116,34 @@ def page_of(jobs: Iterable[Listed], *, number: int, size: int) -> Page:
 
 
 def prune(store: Store, catalogue: Catalogue, policy: Policy) -> tuple[str, ...]:
-    """Return the ids of removed jobs; only what is done and has no late batch goes.
+    """Return the ids of removed jobs; only what has no late batch and no work goes.
 
     Images go before the job: the history of a job is small, its images are not.
     """
+    return (
+        *_prune_done(store, catalogue, policy),
+        *_prune_parked(store, catalogue, policy),
+    )
+
+
+def _prune_parked(
+    store: Store, catalogue: Catalogue, policy: Policy
+) -> tuple[str, ...]:
+    """Remove old jobs that are no work at all."""
+    now = store.clock()
+    removed = []
+    for job in catalogue.read(State.FAILED):
+        last = job.journal.last if job.journal is not None else None
+        if last is None or last.kind is not Kind.PARKED:
+            continue
+        is_unsuitable = last.cause in policy.unsuitable and not late_batches(job.folder)
+        if is_unsuitable and _age_s(job, now) > policy.keep_parked_s:
+            discard(store, job.folder)
+            removed.append(job.job_id)
+    return tuple(removed)
+
+
+def _prune_done(store: Store, catalogue: Catalogue, policy: Policy) -> tuple[str, ...]:
     now = store.clock()
     jobs = [job for job in catalogue.read(State.DONE) if _is_done(job)]
     jobs.sort(key=lambda job: job.changed_s, reverse=True)

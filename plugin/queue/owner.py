@@ -4,13 +4,13 @@ An owner is a folder in ``running/`` under a lock of the kernel, which ends with
 process: a pid alone may be another program's by now, or another container's.
 """
 
-import fcntl
 import os
 from pathlib import Path
 from tempfile import mkdtemp
 from weakref import WeakSet
 
 from plugin.queue.clock import Moment
+from plugin.queue.lock import inherit
 from plugin.queue.store import checked
 
 
@@ -42,26 +42,6 @@ class Owner:
         if self._handle >= 0:
             os.close(self._handle)
         self._handle = -1
-
-
-def inherit(folder: Path) -> int | None:
-    """Lock an owner's folder; None where its owner lives or it is gone.
-
-    The caller closes the handle, and with it ends the lock.
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        there = os.path.samestat(os.fstat(handle), folder.stat())
-    except (BlockingIOError, FileNotFoundError):
-        there = False
-    if not there:
-        os.close(handle)
-        return None
-    return handle
 
 
 def bury(folder: Path, handle: int) -> None:

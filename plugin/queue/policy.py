@@ -24,6 +24,9 @@ class Policy:
         Rest of a job that gave up, before its next cycle.
     keep_images_s, keep_done_s, keep_done
         Age at which a done job loses its images; age and number of done jobs kept.
+    keep_parked_s
+        Age at which a job goes that is parked for one of the ``unsuitable`` causes:
+        studies that no job can be made of. Parked work of any other cause stays.
     images
         Subfolder of a job that holds its images.
     """
@@ -36,6 +39,8 @@ class Policy:
     keep_images_s: float = 2 * DAY_S
     keep_done_s: float = 30 * DAY_S
     keep_done: int = 2000
+    keep_parked_s: float = 14 * DAY_S
+    unsuitable: tuple[str, ...] = ()
     images: str = "images"
 
     def __post_init__(self) -> None:

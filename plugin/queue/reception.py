@@ -40,11 +40,18 @@ class Reception:
         if not written.is_file():
             raise _missing(job_id)
         with disk_reported(f"job {job_id}"):
-            present = self._store.find(checked(job_id))
-            if present is not None and same(written, present.folder / name):
+            known = self._known(checked(job_id), name)
+            if known is not None and same(written, known):
+                # The first copy's name may not be durable yet.
+                sync(known.parent)
                 written.unlink(missing_ok=True)
                 return Arrival.DUPLICATE
-            return _until_still(job_id, lambda: self._put(job_id, written, name))
+            arrival = _until_still(job_id, lambda: self._put(job_id, written, name))
+            if known is not None:
+                arrival = Arrival.CONFLICT
+        if arrival is Arrival.CONFLICT:
+            logger.warning("job %s: other bytes under a known name, kept", job_id)
+        return arrival
 
     def enqueue(self, job_id: str, priority: int) -> None:
         """Hand what was received to the workers."""
@@ -56,21 +63,23 @@ class Reception:
         """Make the folder with its journal in it, so that none is seen without."""
         if folder.is_dir():
             return
-        bin_ = self._store.trash()
         received = Event(self._store.clock(), Kind.RECEIVED)
-        (bin_ / folder.name).mkdir()
-        self._store.save(bin_ / folder.name, Journal(folder.name, (received,)))
-        if renamed(bin_ / folder.name, folder):
-            sync(folder.parent)
-            self._store.between("opened")
-        shutil.rmtree(bin_, ignore_errors=True)
+        with self._store.trash() as bin_:
+            (bin_ / folder.name).mkdir()
+            self._store.save(bin_ / folder.name, Journal(folder.name, (received,)))
+            if renamed(bin_ / folder.name, folder):
+                sync(folder.parent)
+                self._store.between("opened")
+            shutil.rmtree(bin_, ignore_errors=True)
+
+    def _known(self, job_id: str, name: Path) -> Path | None:
+        """Return the file of this name that the job has where it is settled."""
+        present = self._store.find(job_id)
+        known = present.folder / name if present is not None else None
+        return known if known is not None and known.exists() else None
 
     def _put(self, job_id: str, written: Path, name: Path) -> Arrival:
-        folder = self.receive(job_id)
-        arrival = put(written, folder, name)
-        if arrival is Arrival.CONFLICT:
-            logger.warning("job %s: other bytes under a known name, kept", job_id)
-        return arrival
+        return put(written, self.receive(job_id), name)
 
     def _enqueue(self, folder: Path, priority: int) -> None:
         if not folder.is_dir():

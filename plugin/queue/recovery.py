@@ -10,7 +10,8 @@ from plugin.queue import journal as journals
 from plugin.queue.causes import JournalError, StorageError, disk_reported
 from plugin.queue.job import Limits, home, reopen, settle
 from plugin.queue.journal import Event, Journal, Kind, load
-from plugin.queue.owner import bury, inherit
+from plugin.queue.lock import inherit
+from plugin.queue.owner import bury
 from plugin.queue.store import TRASH, State, Store, subfolders
 from plugin.queue.trash import empty
 
@@ -37,8 +38,9 @@ def recover(store: Store, limits: Limits) -> tuple[str, ...]:
         with _said(folder.name):
             found += [folder.name] * _enqueued(store, folder)
     for bin_ in subfolders(store.root / TRASH):
-        with _said(bin_.name):
-            empty(store, bin_)
+        with _said(bin_.name), _lock(bin_) as handle:
+            if handle is not None:
+                empty(store, bin_)
     return tuple(found)
 
 
@@ -98,8 +100,8 @@ def _bury(store: Store, limits: Limits, owner: Path) -> list[str]:
 
 
 @contextmanager
-def _lock(owner: Path) -> Iterator[int | None]:
-    handle = inherit(owner)
+def _lock(folder: Path) -> Iterator[int | None]:
+    handle = inherit(folder)
     try:
         yield handle
     finally:

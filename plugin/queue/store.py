@@ -16,6 +16,7 @@ late batch of it.
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,7 @@ from plugin.queue.causes import QueueError, disk_reported
 from plugin.queue.clock import Clock
 from plugin.queue.disk import is_taken, make_folder, sync, write
 from plugin.queue.journal import Event, Journal
+from plugin.queue.lock import inherit
 
 JOB_ID: Final = re.compile(r"[a-z0-9][a-z0-9-]{3,63}")
 LATE: Final = "late"
@@ -74,9 +76,17 @@ class Store:
         """Return a state's folder, or a job's in it (not of a running one)."""
         return self.root / state / job_id
 
-    def trash(self) -> Path:
-        """Return a new folder in the trash."""
-        return Path(mkdtemp(dir=self.root / TRASH))
+    @contextmanager
+    def trash(self) -> Iterator[Path]:
+        """Yield a new folder in the trash, which no recovery empties meanwhile."""
+        handle: int | None = None
+        while handle is None:
+            bin_ = Path(mkdtemp(dir=self.root / TRASH))
+            handle = inherit(bin_)
+        try:
+            yield bin_
+        finally:
+            os.close(handle)
 
     def job_folders(self, state: State) -> Iterator[Path]:
         """Yield the job folders of a state."""

@@ -10,15 +10,15 @@ from plugin.queue.store import State, Store, late_batches, subfolders
 
 def discard(store: Store, folder: Path) -> None:
     """Remove a job's folder, or a part of it; nothing where it has moved."""
-    bin_ = store.trash()
-    try:
-        folder.rename(bin_ / folder.name)
-    except FileNotFoundError:
-        bin_.rmdir()
-        return
-    sync(folder.parent)
-    store.between("in the trash")
-    empty(store, bin_)
+    with store.trash() as bin_:
+        try:
+            folder.rename(bin_ / folder.name)
+        except FileNotFoundError:
+            bin_.rmdir()
+            return
+        sync(folder.parent)
+        store.between("in the trash")
+        empty(store, bin_)
 
 
 def empty(store: Store, bin_: Path) -> None:

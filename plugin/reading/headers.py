@@ -9,7 +9,7 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,11 +80,17 @@ def scan(folder: Path) -> Scan:
     InputError
         If a folder cannot be listed.
     """
+    found = united(folder, ((path, read_file(path)) for path in _walk(folder)))
+    logger.info("%d MR frames, files not used: %s", len(found.frames), found.ignored)
+    return found
+
+
+def united(folder: Path, reports: Iterable[tuple[Path, FileReport]]) -> Scan:
+    """Return what the files of a folder gave, as one."""
     ignored: Counter[str] = Counter()
     frames: list[Frame] = []
     damaged, nifti = [], []
-    for path in _walk(folder):
-        report = read_file(path)
+    for path, report in reports:
         frames += report.frames
         if path.name.lower() in NIFTI_NAMES:
             nifti.append(path)
@@ -93,7 +99,6 @@ def scan(folder: Path) -> Scan:
         if report.is_damaged:
             damaged.append(Damaged(path.relative_to(folder), report.ignored))
     unique = _without_duplicates(frames, ignored)
-    logger.info("%d MR frames, files not used: %s", len(unique), dict(ignored))
     return Scan(unique, dict(ignored), tuple(damaged), tuple(nifti))
 
 

@@ -43,15 +43,15 @@ REASONS = {
     CONGESTED: "too many associations a minute",
     LIMIT_REACHED: "too many associations at once",
 }
-KEPT_CLASSES = frozenset(
+IMAGE_CLASSES = frozenset(
     {
         MRImageStorage,
         EnhancedMRImageStorage,
         LegacyConvertedEnhancedMRImageStorage,
-        SegmentationStorage,
-        LabelMapSegmentationStorage,
     }
 )
+MASK_CLASSES = frozenset({SegmentationStorage, LabelMapSegmentationStorage})
+KEPT_CLASSES = IMAGE_CLASSES | MASK_CLASSES
 STORAGE_CLASSES = frozenset(
     cx.abstract_syntax for cx in AllStoragePresentationContexts if cx.abstract_syntax
 )
@@ -62,6 +62,11 @@ UNCOMPRESSED = (
     DeflatedExplicitVRLittleEndian,
 )
 MINUTE_S = 60.0
+
+
+def kept_classes(config: ListenerConfig) -> frozenset[UID]:
+    """Return the storage classes whose instances are kept."""
+    return KEPT_CLASSES if config.masks else IMAGE_CLASSES
 
 
 class Pace:
@@ -92,6 +97,7 @@ class Admission:
 
     def __init__(self, config: ListenerConfig, clock: Callable[[], float]) -> None:
         self._config = config
+        self._kept = kept_classes(config)
         self._pace = Pace(config.associations_per_minute, clock)
 
     def requested(self, event: evt.Event) -> None:
@@ -138,16 +144,16 @@ class Admission:
 
     def _supported(self, proposed: Iterable[UID]) -> list[UID]:
         """Return the storage classes that are taken."""
-        taken = KEPT_CLASSES
+        taken = self._kept
         if self._config.others is Others.DISCARD:
-            taken = KEPT_CLASSES | STORAGE_CLASSES
+            taken = self._kept | STORAGE_CLASSES
         return [sop_class for sop_class in proposed if sop_class in taken]
 
     def _syntaxes(
         self, sop_class: UID, proposed: dict[UID, list[UID]]
     ) -> tuple[UID, ...]:
         """Return the transfer syntaxes; what is dropped may come in any."""
-        if sop_class in KEPT_CLASSES:
+        if sop_class in self._kept:
             return readable_syntaxes()
         return tuple(proposed.get(sop_class, UNCOMPRESSED))
 

@@ -58,7 +58,9 @@ class TlsFiles:
 class ListenerConfig:
     """Where to listen, whom to trust, and the limits that keep memory and disk bounded.
 
-    At most ``associations * max_object_bytes`` are held in memory at once.
+    At most ``associations * max_object_bytes`` are held in memory at once. Without
+    ``masks`` a DICOM-SEG is one of the others: a service that sends masks out must
+    not work on what comes back.
     """
 
     ae_title: str
@@ -68,6 +70,7 @@ class ListenerConfig:
     port: int = 11112
     tls: TlsFiles | None = None
     others: Others = Others.DISCARD
+    masks: bool = True
     associations: int = 10
     associations_per_minute: int = 3000
     pdu_bytes: int = 131_072

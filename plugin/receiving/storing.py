@@ -15,9 +15,10 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import C_STORE
 
 from plugin.errors import InputError
+from plugin.jobs import Arrival, StorageError
 from plugin.receiving.admission import KEPT_CLASSES
 from plugin.receiving.identity import Identity, identify
-from plugin.receiving.landing import DiskFullError, Landing, Outcome
+from plugin.receiving.landing import DiskFullError, Landing
 
 logger = logging.getLogger(__name__)
 
@@ -37,21 +38,26 @@ PREAMBLE = b"\0" * 128 + b"DICM"
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One instance that is durable, and who sent it."""
+    """One instance that is durable, who sent it, and on which association."""
 
     identity: Identity
-    outcome: Outcome
+    outcome: Arrival
     source_ae: str
+    association: str
 
 
 class Storing:
     """Answers C-STORE requests; ``received`` hears of each durable instance."""
 
     def __init__(
-        self, landing: Landing, received: Callable[[Receipt], None] | None
+        self,
+        landing: Landing,
+        received: Callable[[Receipt], None] | None,
+        kept: frozenset[UID] = KEPT_CLASSES,
     ) -> None:
         self._landing = landing
         self._received = received
+        self._classes = kept
         self._counts: Counter[str] = Counter()
         self._counting = threading.Lock()
 
@@ -75,7 +81,7 @@ class Storing:
     def _stored(self, event: evt.Event) -> tuple[str, int]:
         """Return what became of an instance, and its status."""
         request = cast(C_STORE, event.request)
-        if request.AffectedSOPClassUID not in KEPT_CLASSES:
+        if request.AffectedSOPClassUID not in self._classes:
             return "discarded", ELEMENTS_DISCARDED
         encoded = request.DataSet or BytesIO()
         try:
@@ -98,18 +104,22 @@ class Storing:
         source = _sender(event)
         try:
             with encoded.getbuffer() as dataset:
-                kept = self._landing.keep(identity, _head(event, source), dataset)
+                outcome = self._landing.keep(identity, _head(event, source), dataset)
         except DiskFullError:
             logger.error("study %s: refused, the disk is full", identity.study_key)
             return "no room", OUT_OF_RESOURCES
         except OSError as error:
-            logger.error(
-                "study %s: not written, %s", identity.study_key, error.strerror
-            )
-            return "not written", OUT_OF_RESOURCES
+            return _not_written(identity, error.strerror)
+        except StorageError as error:
+            return _not_written(identity, error.found)
         if self._received is not None:
-            self._received(Receipt(identity, kept.outcome, source))
-        return kept.outcome, SUCCESS
+            self._received(Receipt(identity, outcome, source, event.assoc.name))
+        return outcome, SUCCESS
+
+
+def _not_written(identity: Identity, why: str | None) -> tuple[str, int]:
+    logger.error("study %s: not written, %s", identity.study_key, why)
+    return "not written", OUT_OF_RESOURCES
 
 
 def _sender(event: evt.Event) -> str:

@@ -1,11 +1,11 @@
 """Connections of the listener: TLS, time limits, and bytes that stay bounded."""
 
+import itertools
 import logging
 import socket
 import ssl
 import sys
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom import _config, evt
@@ -31,6 +31,7 @@ MESSAGE_OVERHEAD_BYTES = 1 << 20
 HEADER_BYTES = 6
 # A-ABORT, source service provider, invalid PDU parameter value (PS3.8 9.3.8).
 ABORT = bytes.fromhex("07000000000400000206")
+_numbers = itertools.count(1)
 
 
 class Wire(AssociationSocket):
@@ -104,8 +105,8 @@ class BoundedRequestHandler(RequestHandler):
         """Return an association for the connection, its handlers bound."""
         assoc = Association(self.ae, "acceptor")
         assoc._server = self.server
-        # The server finds its associations by this word.
-        assoc.name = f"AcceptorThread@{datetime.now(UTC):%Y%m%d%H%M%S%f}"
+        # The server finds its associations by the first word; the second is unique.
+        assoc.name = f"AcceptorThread@{next(_numbers)}"
         client = cast(socket.socket, self.request)
         assoc.set_socket(BoundedSocket(assoc, client, self.server.config))
         assoc.acceptor.maximum_length = self.ae.maximum_pdu_size

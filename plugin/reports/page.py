@@ -8,13 +8,19 @@ is replaced by the page's variables.
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    PackageLoader,
+    StrictUndefined,
+    select_autoescape,
+)
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -34,6 +40,7 @@ COLOUR_VARIABLES = {
     chart.PURPLE: "var(--purple)",
 }
 COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+STYLED = re.compile(r' style="([^"]*)"')
 NAMED = re.compile(r' id="([^"]+)"')
 USED = re.compile(r'(url\(#|href="#)([^")]+)')
 
@@ -154,7 +161,10 @@ def write_page(page: Page, path: Path) -> None:
 
 
 def inline_svg(figure: Figure, prefix: str) -> Markup:
-    """Return a figure as SVG for an HTML page: themed, its names made unique."""
+    """Return a figure as SVG for an HTML page: themed, its names made unique.
+
+    It has no style of its own, so that a page may forbid inline styles.
+    """
     text = chart.svg(figure)
     text = text[text.index("<svg") :]
     text = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text, flags=re.DOTALL)
@@ -162,7 +172,13 @@ def inline_svg(figure: Figure, prefix: str) -> Markup:
     text = text.replace("xlink:href", "href").replace("font-family: sans-serif; ", "")
     text = re.sub(r"\s*\n\s*", " ", text)
     # The text is matplotlib's own, which escapes every letter that it is given.
-    return Markup(_themed(_own_names(text, prefix)))
+    return Markup(_themed(_own_names(STYLED.sub(_attributes, text), prefix)))
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """Return the declarations of a style as presentation attributes (SVG 2, 6.6)."""
+    pairs = (part.partition(":") for part in style[1].split(";") if part.strip())
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, _, value in pairs)
 
 
 def _own_names(text: str, prefix: str) -> str:
@@ -186,13 +202,21 @@ def _data_uri(png: bytes) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("plugin"),
+        loader=ChoiceLoader(
+            [PackageLoader("plugin"), PackageLoader("plugin", "static")]
+        ),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["data_uri"] = _data_uri
-    environment.filters["inline_svg"] = inline_svg
+    environment.filters.update(FILTERS)
     return environment
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "data_uri": _data_uri,
+    "inline_svg": inline_svg,
+}
+"""What ``blocks.html`` needs of an environment."""

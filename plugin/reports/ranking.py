@@ -75,7 +75,7 @@ def ranking_sections(
     return [
         _order(ranking, first),
         *sections,
-        _distributions(ranking, first_picks(ranking) if first is None else first),
+        distribution_section(ranking, first_picks(ranking) if first is None else first),
         *map_section(ranking, overlays),
         _method(ranking),
     ]
@@ -129,8 +129,7 @@ def _columns(ranking: Ranking) -> dict[Column, CellOf]:
     they differ.
     """
     rows = [candidate.features for candidate in ranking.candidates]
-    nearest = _range([row.nearest_point_mm for row in rows])
-    size = _range([row.breast_size_mm for row in rows])
+    place = places(rows)
     columns: dict[Column, CellOf] = {
         Column("rank"): lambda pick, _: Cell(str(pick.rank)),
         Column("session", "name"): lambda pick, _: Cell(pick.case_id),
@@ -139,11 +138,11 @@ def _columns(ranking: Ranking) -> dict[Column, CellOf]:
         columns[Column("patient key")] = lambda _, of: Cell(of.patient_key)
     columns |= {
         Column("why this one next", "prose"): lambda pick, _: Cell(pick.reason),
-        Column("nearest point, mm", "number"): lambda _, of: _length(
-            of.features.nearest_point_mm, nearest
+        Column("nearest point, mm", "number"): lambda _, of: Cell(
+            f"{of.features.nearest_point_mm:.0f}", place(of.features)[0]
         ),
-        Column("breast size, mm", "number"): lambda _, of: _length(
-            of.features.breast_size_mm, size
+        Column("breast size, mm", "number"): lambda _, of: Cell(
+            f"{of.features.breast_size_mm:.0f}", place(of.features)[1]
         ),
         Column("volume, ml", "number"): lambda _, of: Cell(
             f"{of.features.volume_ml:.0f}"
@@ -160,10 +159,22 @@ def _trust(features: BagFeatures) -> Cell:
     return Cell(f"{low}{features.confidence:.2f}")
 
 
-def _length(value_mm: float, ends_mm: tuple[float, float]) -> Cell:
-    low, high = ends_mm
-    at = (value_mm - low) / (high - low) if high > low else 0.5
-    return Cell(f"{value_mm:.0f}", at)
+def places(pool: Sequence[BagFeatures]) -> Callable[[BagFeatures], tuple[float, float]]:
+    """Return what places a session between the pool's ends, 0 to 1.
+
+    By nearest point and by breast size; in the middle where all are equal.
+    """
+    nearest = _range([row.nearest_point_mm for row in pool])
+    size = _range([row.breast_size_mm for row in pool])
+    return lambda of: (
+        _between(of.nearest_point_mm, nearest),
+        _between(of.breast_size_mm, size),
+    )
+
+
+def _between(value: float, ends: tuple[float, float]) -> float:
+    low, high = ends
+    return (value - low) / (high - low) if high > low else 0.5
 
 
 def _range(values: Sequence[float]) -> tuple[float, float]:
@@ -186,7 +197,8 @@ def _joined(shares: Sequence[str]) -> str:
     return shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
 
 
-def _distributions(ranking: Ranking, first: int) -> Section:
+def distribution_section(ranking: Ranking, first: int) -> Section:
+    """Return both BAG histograms, the first picks drawn darker."""
     features = [candidate.features for candidate in ranking.candidates]
     early = {pick.case_id for pick in ranking.picks[:first]}
     picked = [candidate.case_id in early for candidate in ranking.candidates]

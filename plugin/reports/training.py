@@ -1,7 +1,7 @@
 """What a training looks like: its curves, its energy and its carbon footprint."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from model.carbon import Footprint, add
 from model.figures import Samples, footprint_bars, learning_curve, power_over_time
 from model.progress import EpochRecord, best
 from plugin.reports.page import Cell, Chart, Column, Fact, Section, Table
+from plugin.reports.quantities import UNKNOWN, carbon, duration, energy, three
 
-UNKNOWN = "unknown"
 FOLD_COLUMNS = (
     Column("fold", "name"),
     Column("epochs", "number"),
@@ -41,7 +41,8 @@ def read_fold(
     name: str, footprint: Footprint, *, history_csv: Path, power_csv: Path
 ) -> TrainedFold:
     """Return a fold from the files of its training; a missing file holds nothing."""
-    return TrainedFold(name, _history(history_csv), footprint, _power(power_csv))
+    history = read_history(_lines(history_csv))
+    return TrainedFold(name, history, footprint, _power(power_csv))
 
 
 def best_fold(folds: Sequence[TrainedFold]) -> TrainedFold | None:
@@ -57,44 +58,21 @@ def training_verdict(folds: Sequence[TrainedFold]) -> str:
         return "No epoch was completed."
     dice = 1 - best.best.validation_loss
     total = add([fold.footprint for fold in folds])
-    cost = f"for {carbon(total)}" if total.cfp_kg is not None else "at an unknown cost"
+    cost = (
+        f"for {carbon(total.cfp_kg)}"
+        if total.cfp_kg is not None
+        else "at an unknown cost"
+    )
     return f"Validation Dice {dice:.3f}, {cost}."
 
 
 def training_sections(folds: Sequence[TrainedFold]) -> list[Section]:
     """Return the learning curves with one row per fold, then energy and carbon."""
-    return [_learning(folds), _carbon(folds)]
+    return [learning_section(folds), _carbon(folds)]
 
 
-def energy(part: Footprint) -> str:
-    """Return energy with its unit, such as ``58.3 Wh``, or ``unknown``."""
-    if part.energy_kwh is None:
-        return UNKNOWN
-    if part.energy_kwh >= 1:
-        return f"{_three(part.energy_kwh)} kWh"
-    return f"{_three(1000 * part.energy_kwh)} Wh"
-
-
-def carbon(part: Footprint) -> str:
-    """Return the carbon footprint, such as ``27.7 g CO₂``, or ``unknown``."""
-    if part.cfp_kg is None:
-        return UNKNOWN
-    if part.cfp_kg >= 1:
-        return f"{_three(part.cfp_kg)} kg CO₂"
-    return f"{_three(1000 * part.cfp_kg)} g CO₂"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration such as ``2 h 5 min``, ``12 min 5 s`` or ``8.3 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest_s = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest_s} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _learning(folds: Sequence[TrainedFold]) -> Section:
+def learning_section(folds: Sequence[TrainedFold]) -> Section:
+    """Return the learning curves with one row per fold."""
     best = best_fold(folds)
     table = None
     if folds:
@@ -118,8 +96,8 @@ def _row(fold: TrainedFold) -> list[Cell]:
         Cell(str(best.epoch) if best else "none"),
         Cell(f"{1 - best.validation_loss:.3f}" if best else "none"),
         Cell(duration(fold.footprint.duration_s)),
-        Cell(energy(fold.footprint)),
-        Cell(carbon(fold.footprint)),
+        Cell(energy(fold.footprint.energy_kwh)),
+        Cell(carbon(fold.footprint.cfp_kg)),
     ]
 
 
@@ -139,9 +117,11 @@ def _carbon(folds: Sequence[TrainedFold]) -> Section:
         return Section("carbon", title, text="Nothing was trained.")
     total = add([fold.footprint for fold in folds])
     bars = {fold.name: fold.footprint for fold in folds}
-    charts = [_bars(bars)] if len(folds) > 1 else []
+    charts = [footprint_chart(bars)] if len(folds) > 1 else []
     charts += [_power_chart(fold) for fold in folds if fold.power]
-    return Section("carbon", title, _unread(folds), facts=_cost(total), charts=charts)
+    return Section(
+        "carbon", title, _unread(folds), facts=cost_facts(total), charts=charts
+    )
 
 
 def _unread(folds: Sequence[TrainedFold]) -> str:
@@ -153,15 +133,16 @@ def _unread(folds: Sequence[TrainedFold]) -> str:
     return f"Power over time is unknown for {of}: no readable meter." if names else ""
 
 
-def _cost(total: Footprint) -> list[Fact]:
+def cost_facts(total: Footprint) -> list[Fact]:
+    """Return what a training drew and emitted, and how that was measured."""
     part = ""
     if total.energy_kwh is None and total.known_kwh is not None:
-        part = f"at least {_three(1000 * total.known_kwh)} Wh"
+        part = f"at least {three(1000 * total.known_kwh)} Wh"
     devices = ", ".join(total.devices) or "no device with a readable meter"
     factor = f"{total.factor_kg_per_kwh:.3f} kg CO₂ per kWh"
     return [
-        Fact("Energy", energy(total), part),
-        Fact("Carbon footprint", carbon(total), f"at {factor}"),
+        Fact("Energy", energy(total.energy_kwh), part),
+        Fact("Carbon footprint", carbon(total.cfp_kg), f"at {factor}"),
         Fact("Duration", duration(total.duration_s)),
         Fact(
             "Method",
@@ -172,8 +153,11 @@ def _cost(total: Footprint) -> list[Fact]:
     ]
 
 
-def _bars(folds: Mapping[str, Footprint]) -> Chart:
-    named = ", ".join(f"fold {name} {carbon(part)}" for name, part in folds.items())
+def footprint_chart(folds: Mapping[str, Footprint]) -> Chart:
+    """Return the carbon footprint of every fold as bars."""
+    named = ", ".join(
+        f"fold {name} {carbon(part.cfp_kg)}" for name, part in folds.items()
+    )
     return Chart(
         footprint_bars({f"fold {name}": part for name, part in folds.items()}),
         "Footprint by fold",
@@ -191,7 +175,8 @@ def _power_chart(fold: TrainedFold) -> Chart:
     )
 
 
-def _history(path: Path) -> list[EpochRecord]:
+def read_history(lines: Iterable[str]) -> list[EpochRecord]:
+    """Return the epochs in the lines of a fold's ``history.csv``."""
     return [
         EpochRecord(
             epoch=int(row["epoch"]),
@@ -201,29 +186,21 @@ def _history(path: Path) -> list[EpochRecord]:
             duration_s=float(row["duration_s"]),
             emitted_g=_number(row["emitted_g"]),
         )
-        for row in _rows(path)
+        for row in csv.DictReader(lines)
     ]
 
 
 def _power(path: Path) -> dict[str, Samples]:
     traces: dict[str, list[tuple[float, float | None]]] = {}
-    for row in _rows(path):
+    for row in csv.DictReader(_lines(path)):
         reading = (float(row["t_s"]), _number(row["power_w"]))
         traces.setdefault(row["device"], []).append(reading)
     return dict(traces)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def _number(text: str) -> float | None:
     return None if text == UNKNOWN else float(text)
-
-
-def _three(value: float) -> str:
-    """Return a number of three significant digits, never with an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"

@@ -1,0 +1,26 @@
+"""`brs serve`: the PACS service."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from plugin.options import FILE, option
+from plugin.service.config import read_config
+
+
+@click.command()
+@option(
+    "--config",
+    type=FILE,
+    help="TOML file of the service's settings; BRS_ variables overrule it.",
+)
+@click.pass_context
+def serve(context: click.Context, config: Path | None) -> None:
+    """Receive studies from a PACS, segment them, and send their masks back."""
+    read_config(config, os.environ)
+    verbosity = context.find_root().params.get("verbose", 0)
+    # A process of its own: this one has loaded what only the workers need.
+    words = [sys.executable, "-m", "plugin.service", str(verbosity)]
+    os.execv(sys.executable, words + ([str(config)] if config else []))

@@ -1,0 +1,1 @@
+"""The service: its settings, its processes, and the files it keeps beside a job."""

@@ -1,0 +1,1 @@
+"""Pages, JSON and metrics of the service; ``plugin.status`` is the door."""
