@@ -1,8 +1,8 @@
 """Signing in with the token, and out."""
 
+import re
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -10,6 +10,7 @@ from werkzeug.exceptions import Forbidden
 
 from plugin.web.access import SAME_SITE, Access, check_form
 
+PATH: Final = re.compile(r"/([^/\\].*)?")
 LONGEST_TOKEN: Final = 512
 
 
@@ -37,7 +38,7 @@ class Login:
             raise Forbidden("The form came from another site.")
         token = request.form.get("token", "").strip()[:LONGEST_TOKEN]
         if self._access.sign_in(token):
-            return redirect(_inside(request.form.get("next", "")), HTTPStatus.SEE_OTHER)
+            return redirect(self._way_back(), HTTPStatus.SEE_OTHER)
         return self._page(wrong=True), HTTPStatus.UNAUTHORIZED
 
     def leave(self) -> ResponseReturnValue:
@@ -46,19 +47,23 @@ class Login:
         self._access.sign_out()
         return redirect(url_for("dashboard.show"), HTTPStatus.SEE_OTHER)
 
+    def _way_back(self) -> str:
+        first = url_for("dashboard.show")
+        return inside(request.values.get("next", ""), otherwise=first)
+
     def _page(self, *, wrong: bool) -> str:
-        back = request.values.get("next", "")
         return render_template(
             "status/login.html",
             wrong=wrong,
-            back=_inside(back),
+            back=self._way_back(),
             has_token=self._access.has_token,
         )
 
 
-def _inside(target: str) -> str:
-    """Return a path of this site; the first page for anything else."""
-    parts = urlsplit(target.replace("\\", "/"))
-    is_path = not parts.scheme and not parts.netloc and parts.path.startswith("/")
-    plain = target.isprintable() and not parts.path.startswith("//")
-    return target if is_path and plain else url_for("dashboard.show")
+def inside(target: str, *, otherwise: str) -> str:
+    """Return a path of this site, ``otherwise`` for anything else.
+
+    Two slashes of either kind would begin another site's name.
+    """
+    is_path = PATH.fullmatch(target) and target.isprintable()
+    return target if is_path else otherwise
