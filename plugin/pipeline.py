@@ -14,16 +14,16 @@ from highdicom import Volume
 from numpy.typing import NDArray
 
 from model.atomic import write_atomically
-from model.bag import BagFeatures, measure
+from model.bag import BagFeatures
 from model.carbon import EnergyLog, PowerMeter
 from model.checkpoint import Checkpoint
 from model.engine import Engine
-from model.errors import EmptyMaskError
 from model.inference import THRESHOLD, predict
-from model.preprocess import ORIENTATION, place, resample, to_source, to_stack
+from model.preprocess import ORIENTATION, to_source, to_stack
 from model.preview import preview_png
-from model.sides import split
+from model.sides import find_mid_columns, split
 from plugin import seg
+from plugin.bag_grid import bag_features
 from plugin.dce import DceRules, choose
 from plugin.provenance import MaskState
 from plugin.qc import Evidence, Verdict, assess
@@ -39,7 +39,6 @@ SEG_FILE = "segmentation.dcm"
 NIFTI_FILE = "mask.nii.gz"
 PREVIEW_FILE = "preview.png"
 RESULT_FILE = "result.json"
-BAG_GRID_PX = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,17 +170,6 @@ def predict_mask(session: OpenSession, segmenter: Segmenter) -> Volume:
     return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
 
 
-def bag_features(mask: Volume, *, source: str) -> BagFeatures | None:
-    """Measure BAG of a source-grid mask on the common 256 grid, None when empty."""
-    canonical = mask.to_patient_orientation(ORIENTATION)
-    placement = place(canonical.get_geometry(), BAG_GRID_PX)
-    on_grid = resample(canonical.array, placement, canonical.pixel_spacing) >= THRESHOLD
-    try:
-        return measure(on_grid, placement, source=source)
-    except EmptyMaskError:
-        return None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Sides:
     """Right and left breast: canonical arrays, and volumes on the source grid."""
@@ -195,7 +183,8 @@ class Sides:
     def of(cls, mask: Volume) -> "Sides":
         """Split a source-grid mask at the mid-line."""
         canonical = mask.to_patient_orientation(ORIENTATION)
-        halves = split(canonical.array.astype(bool))
+        union = canonical.array.astype(bool)
+        halves = split(union, find_mid_columns(union, canonical.spacing))
         back = [
             canonical.with_array(half.astype(np.uint8)).match_geometry(mask).array > 0
             for half in halves
