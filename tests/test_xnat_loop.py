@@ -111,7 +111,7 @@ def states(site: Site, session_id: str) -> list[bool]:
 # One test, because each launch is a process that imports PyTorch.
 @pytest.mark.slow
 def test_a_project_goes_round_the_loop(site: Site) -> None:
-    assert site.on_project("rank")["ranked"] == COHORT.cases
+    assert site.on_project("rank", checkpoint="none")["ranked"] == COHORT.cases
     assert {"ranking.json", "ranking.csv", "report.html"} <= set(site.resource(None))
 
     *annotated, pool = site.sessions

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from model.checkpoint import read_checkpoint
+from model.checkpoint import Checkpoint, read_checkpoint
 from model.engine import choose_engine
 from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
@@ -25,7 +25,7 @@ from plugin.options import (
     work_option,
 )
 from plugin.train import TrainOptions, or_unknown, train_archive
-from plugin.weights import find_weights
+from plugin.weights import DEFAULT, find_weights
 
 
 @click.command()
@@ -57,16 +57,23 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
 @precision_option
 @rules_option
 def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
-    """Go on training a checkpoint on an archive's annotated sessions."""
+    """Go on training a checkpoint on an archive's annotated sessions.
+
+    Without --checkpoint it starts from the one that comes with the program.
+    """
     opened = archive_at(archive)
-    weights = find_weights(checkpoint, opened, _work(settings))
-    options = _train_options(settings, start=read_checkpoint(weights))
+    weights = find_weights(checkpoint or DEFAULT, opened, _work(settings))
+    start = read_checkpoint(weights) if weights else None
+    options = _train_options(settings, start=start)
     _train(opened, options, settings)
 
 
-def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
+def _train_options(
+    settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
+) -> TrainOptions:
+    parent_px = start.manifest.grid_px if start else TrainConfig().grid_px
     config = TrainConfig(
-        grid_px=settings["grid"],
+        grid_px=settings["grid"] or parent_px,
         epochs=settings["epochs"],
         batch=settings["batch"],
         learning_rate=settings["learning_rate"],
@@ -87,6 +94,7 @@ def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
         rules=settings["rules"],
         only_fold=settings["fold"],
         factor_kg_per_kwh=settings["emission_factor"],
+        start=start,
         **more,
     )
 
