@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from model.bag import BagFeatures, TouchRule, measure, overlay_map, touch_rule
 from model.boundary import BreastRegion, find_region
+from model.metrics import overlap
 from model.preprocess import ORIENTATION, Placement, to_stack
 from plugin.bag_grid import BAG_GRID_PX, on_bag_grid
-from plugin.pipeline import Segmenter, predict_mask
+from plugin.drawing import predict_mask
+from plugin.pipeline import Segmenter
+from plugin.qc import MIN_OVERLAP
 from plugin.session import OpenSession
 from plugin.version import VERSION
 
@@ -27,8 +30,6 @@ logger = logging.getLogger(__name__)
 APART_MM = 6.0
 """Between the slices that a network looks at for ranking, at most: the nearest point
 of true masks then moves by 0 mm in median and 2 mm at worst in 19 of 20 phantoms."""
-MIN_OVERLAP = 0.5
-"""Dice of a network's mask and the boundary's region; they agree at 0.86 in median."""
 DOUBTED = 0.4
 """Confidence in features whose two sources disagree: a person should look."""
 
@@ -63,13 +64,13 @@ def measure_session(session: OpenSession, segmenter: Segmenter | None) -> Measur
         return _by_boundary(region, stack.placement, sure)
     step = max(1, int(APART_MM / stack.placement.slice_mm))
     mask, placement = on_bag_grid(predict_mask(thinned(session, step), segmenter))
-    overlap = _dice(mask, region.mask[step // 2 :: step])
-    if overlap < MIN_OVERLAP:
+    dice = overlap(mask, region.mask[step // 2 :: step]).dice
+    if dice < MIN_OVERLAP:
         logger.warning(
             "session %s: Dice %.2f of the network's mask with the body's boundary; "
             "the boundary is measured",
             session.session_id,
-            overlap,
+            dice,
         )
         return _by_boundary(region, stack.placement, min(sure, DOUBTED))
     rule = thinned_rule(len(stack.voxels), step)
@@ -103,8 +104,3 @@ def _by_boundary(
 ) -> MeasuredBag:
     features = measure(region.mask, placement, source="boundary", confidence=confidence)
     return MeasuredBag(features, overlay_map(region.mask))
-
-
-def _dice(first: Mask, second: Mask) -> float:
-    both = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / both if both else 0.0

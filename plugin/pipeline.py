@@ -14,19 +14,20 @@ from highdicom import Volume
 from numpy.typing import NDArray
 
 from model.atomic import write_atomically
-from model.bag import BagFeatures
 from model.carbon import EnergyLog, PowerMeter
 from model.checkpoint import Checkpoint
 from model.engine import Engine
-from model.inference import THRESHOLD, predict
-from model.preprocess import ORIENTATION, to_source, to_stack
+from model.inference import THRESHOLD
+from model.preprocess import ORIENTATION
 from model.preview import preview_png
+from model.refine import FLIP_STEP, Refinement
 from model.sides import find_mid_columns, split
 from plugin import seg
 from plugin.bag_grid import bag_features
 from plugin.dce import DceRules, choose
+from plugin.drawing import draw, evidence_of
 from plugin.provenance import MaskState
-from plugin.qc import Evidence, Verdict, assess
+from plugin.qc import Verdict, assess
 from plugin.segments import Algorithm
 from plugin.series import DcePair
 from plugin.session import OpenSession, load_session
@@ -50,6 +51,8 @@ class Segmenter:
     rules: DceRules = field(default_factory=DceRules)
     meters: tuple[PowerMeter, ...] = ()
     """What measures the energy of a study; none leaves it unknown."""
+    refinement: Refinement = field(default_factory=Refinement)
+    """What is done to the network's probabilities."""
 
     @property
     def algorithm(self) -> Algorithm:
@@ -69,8 +72,10 @@ class Segmenter:
         values = {
             "architecture": manifest.architecture,
             "engine": str(self.engine),
+            "flip_step": FLIP_STEP,
             "grid_px": manifest.grid_px,
             "preprocessing": dict(manifest.preprocessing),
+            "refinement": asdict(self.refinement),
             "threshold": THRESHOLD,
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -136,11 +141,15 @@ def _segment(
     watch = Stopwatch()
     session = load_session(session_id, pair)
     watch.lap("read")
-    mask = predict_mask(session, segmenter)
+    drawn = draw(session, segmenter)
     watch.lap("infer")
-    sides = Sides.of(mask)
-    features = bag_features(mask, source="checkpoint")
-    verdict = _judge(session, sides, features, segmenter)
+    sides = Sides.of(drawn.mask)
+    features = bag_features(drawn.mask, source="checkpoint")
+    verdict = assess(
+        *sides.canonical,
+        spacing_mm=sides.spacing_mm,
+        evidence=evidence_of(session, drawn, features, segmenter),
+    )
     watch.lap("judge")
     uid = _write_masks(session, sides, verdict, segmenter, output)
     watch.lap("write")
@@ -159,15 +168,6 @@ def _segment(
         timings_s=watch.laps,
         footprint={},
     )
-
-
-def predict_mask(session: OpenSession, segmenter: Segmenter) -> Volume:
-    """Return the network's mask (0 or 1) on the session's source grid."""
-    grid_px = segmenter.checkpoint.manifest.grid_px
-    stack = to_stack(session.pre, session.post, grid_px=grid_px)
-    network = segmenter.checkpoint.network
-    probability = to_source(predict(stack.voxels, network, segmenter.engine), stack)
-    return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -217,23 +217,6 @@ class Stopwatch:
         now = time.monotonic()
         self.laps[name] = round(now - self._last, 3)
         self._last = now
-
-
-def _judge(
-    session: OpenSession,
-    sides: Sides,
-    features: BagFeatures | None,
-    segmenter: Segmenter,
-) -> Verdict:
-    right, left = sides.canonical
-    measured = asdict(features) if features else {}
-    evidence = Evidence(
-        features={k: v for k, v in measured.items() if isinstance(v, (int, float))},
-        training_range=segmenter.checkpoint.manifest.bag_range or None,
-        pair_confidence=session.pair.confidence,
-        pair_flags=session.pair.flags,
-    )
-    return assess(right, left, spacing_mm=sides.spacing_mm, evidence=evidence)
 
 
 def _write_masks(
