@@ -36,10 +36,12 @@ def draw(session: OpenSession, segmenter: "Segmenter") -> Drawn:
     return Drawn(_on_source(found, stack), found.flip_dice, shape)
 
 
-def predict_mask(session: OpenSession, segmenter: "Segmenter") -> Volume:
-    """Return the network's mask (0 or 1) on the session's source grid, unjudged."""
-    stack, found = _predicted(session, segmenter, flip_step=0)
-    return _on_source(found, stack)
+def predict_mask(
+    session: OpenSession, segmenter: "Segmenter", *, flip_step: int = 0
+) -> tuple[Volume, float | None]:
+    """Return the network's mask (0 or 1) on the source grid, and its flip Dice."""
+    stack, found = _predicted(session, segmenter, flip_step=flip_step)
+    return _on_source(found, stack), found.flip_dice
 
 
 def _predicted(
@@ -77,5 +79,17 @@ def evidence_of(
         pair_confidence=session.pair.confidence,
         pair_flags=session.pair.flags,
         shape=drawn.shape,
-        same_images=bool(np.array_equal(session.pre.array, session.post.array)),
+        same_images=same_images(session),
+        silent_share=silent_share(session, drawn.mask),
     )
+
+
+def same_images(session: OpenSession) -> bool:
+    """Tell whether both volumes of a session are equal, voxel by voxel."""
+    return bool(np.array_equal(session.pre.array, session.post.array))
+
+
+def silent_share(session: OpenSession, mask: Volume) -> float | None:
+    """Return the share of a mask's voxels without signal, None for an empty mask."""
+    inside = session.pre.array[mask.array > 0]
+    return float((inside <= 0).mean()) if inside.size else None

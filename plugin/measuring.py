@@ -1,10 +1,10 @@
 """BAG of a session before anyone annotated it: from a network's mask, or without one.
 
-The body's boundary judges every session first: what is no bilateral volume of a prone
-patient is refused, with a network as well. The network then draws the breasts on every
-n-th slice, which is enough for rows and columns; where its mask and the boundary's
-region hardly overlap, one of both is wrong, and the boundary's features are kept with
-a confidence that asks for a person.
+The network draws the breasts on every n-th slice, which is enough for rows and
+columns. The body's boundary is asked as well. Where both hardly overlap, one of them
+is wrong, and the boundary's features are kept; where the boundary refuses the body's
+shape, the network's are, if its mirror image agrees: very small breasts look like none
+to the boundary. Both rows ask for a person by their confidence.
 """
 
 import logging
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from model.bag import BagFeatures, TouchRule, measure, overlay_map, touch_rule
 from model.boundary import BreastRegion, find_region
+from model.errors import RegionError
 from model.metrics import overlap
 from model.preprocess import ORIENTATION, Placement, to_stack
+from model.refine import FLIP_STEP
 from plugin.bag_grid import BAG_GRID_PX, on_bag_grid
 from plugin.drawing import predict_mask
 from plugin.pipeline import Segmenter
-from plugin.qc import MIN_OVERLAP
+from plugin.qc import FLIP_HOLD, MIN_OVERLAP
 from plugin.session import OpenSession
 from plugin.version import VERSION
 
@@ -58,24 +60,23 @@ def measure_session(session: OpenSession, segmenter: Segmenter | None) -> Measur
         If this is no bilateral volume of a prone patient's breasts.
     """
     stack = to_stack(session.pre, session.post, grid_px=BAG_GRID_PX)
-    region = find_region(stack.voxels[:, 0], stack.placement)
+    try:
+        region = find_region(stack.voxels[:, 0], stack.placement)
+    except RegionError as error:
+        if segmenter is None:
+            raise
+        return _of_another_shape(session, segmenter, error)
     sure = min(region.confidence, session.pair.confidence)
     if segmenter is None:
         return _by_boundary(region, stack.placement, sure)
-    step = max(1, int(APART_MM / stack.placement.slice_mm))
-    mask, placement = on_bag_grid(predict_mask(thinned(session, step), segmenter))
-    dice = overlap(mask, region.mask[step // 2 :: step]).dice
+    step = _step(session)
+    mask, _ = predict_mask(thinned(session, step), segmenter)
+    on_grid, _ = on_bag_grid(mask)
+    dice = overlap(on_grid, region.mask[step // 2 :: step]).dice
     if dice < MIN_OVERLAP:
-        logger.warning(
-            "session %s: Dice %.2f of the network's mask with the body's boundary; "
-            "the boundary is measured",
-            session.session_id,
-            dice,
-        )
+        _warn(session, f"Dice {dice:.2f} with the body's boundary, which is measured")
         return _by_boundary(region, stack.placement, min(sure, DOUBTED))
-    rule = thinned_rule(len(stack.voxels), step)
-    features = measure(mask, placement, source="checkpoint", confidence=sure, rule=rule)
-    return MeasuredBag(features, overlay_map(mask))
+    return _by_network(session, mask, sure)
 
 
 def thinned(session: OpenSession, step: int) -> OpenSession:
@@ -97,6 +98,47 @@ def thinned_rule(slices: int, step: int) -> TouchRule:
 
 def _every(volume: Volume, step: int) -> Volume:
     return volume.to_patient_orientation(ORIENTATION)[step // 2 :: step]
+
+
+def _step(session: OpenSession) -> int:
+    """Return which share of a session's slices the network looks at."""
+    canonical = session.pre.to_patient_orientation(ORIENTATION)
+    return max(1, int(APART_MM / canonical.spacing[0]))
+
+
+def _of_another_shape(
+    session: OpenSession, segmenter: Segmenter, error: RegionError
+) -> MeasuredBag:
+    """Return the network's features of a body that the boundary refuses.
+
+    Raises
+    ------
+    RegionError
+        The boundary's own, where the network finds nothing or contradicts itself.
+    """
+    thin = thinned(session, _step(session))
+    mask, flip_dice = predict_mask(thin, segmenter, flip_step=FLIP_STEP)
+    if not mask.array.any() or flip_dice is None or flip_dice < FLIP_HOLD:
+        raise error
+    _warn(session, f"{error.found}; the network's mask is measured")
+    return _by_network(session, mask, min(DOUBTED, session.pair.confidence))
+
+
+def _by_network(session: OpenSession, mask: Volume, confidence: float) -> MeasuredBag:
+    on_grid, placement = on_bag_grid(mask)
+    slices = session.pre.to_patient_orientation(ORIENTATION).spatial_shape[0]
+    features = measure(
+        on_grid,
+        placement,
+        source="checkpoint",
+        confidence=confidence,
+        rule=thinned_rule(slices, _step(session)),
+    )
+    return MeasuredBag(features, overlay_map(on_grid))
+
+
+def _warn(session: OpenSession, found: str) -> None:
+    logger.warning("session %s is measured with doubt: %s", session.session_id, found)
 
 
 def _by_boundary(

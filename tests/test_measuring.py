@@ -103,10 +103,28 @@ def test_a_mask_that_the_boundary_contradicts_is_not_measured(
     assert "S1" in caplog.text
 
 
-def test_what_is_no_prone_patient_is_refused_also_with_a_network() -> None:
-    flat = replace(BODY, right=False, left=False).image()
+def flat() -> OpenSession:
+    """Return a patient whose breasts the boundary takes for none."""
+    return session(replace(BODY, right=False, left=False).image())
+
+
+def test_breasts_that_only_a_network_sees_are_measured_with_doubt() -> None:
     with pytest.raises(RegionError):
-        measure_session(session(flat), replaying(breasts()))
+        measure_session(flat(), None)
+    # The network sees 48 slices, then every fourth of them in the mirror.
+    twice = np.concatenate([breasts(), breasts()[::4, :, ::-1]])
+    features = measure_session(flat(), replaying(twice)).features
+    assert (features.source, features.confidence) == ("checkpoint", DOUBTED)
+
+
+def test_what_neither_boundary_nor_mirror_image_confirm_is_refused() -> None:
+    one_sided = breasts()
+    one_sided[:, :, 64:] = False
+    twice = np.concatenate([one_sided, one_sided[::4]])
+    with pytest.raises(RegionError):
+        measure_session(flat(), replaying(twice))
+    with pytest.raises(RegionError):
+        measure_session(flat(), replaying(np.zeros((60, 128, 128), bool)))
 
 
 def test_a_thinned_session_keeps_every_nth_slice_in_its_place() -> None:

@@ -66,7 +66,7 @@ REFUSED = Shape("a body 150 mm wide", confidence=0.0, flags=(), overlap=None)
     ("shape", "reason"),
     [
         (REFUSED, "no breasts of a prone patient by the body's shape: a body 150 mm"),
-        (replace(SOUND, overlap=0.49), "Dice 0.49 with the region of the body's bound"),
+        (replace(SOUND, overlap=0.39), "Dice 0.39 with the region of the body's bound"),
         (
             replace(SOUND, confidence=0.49, flags=("torn",)),
             "body's shape in doubt: torn",
@@ -93,6 +93,13 @@ def test_a_pair_of_equal_images_is_reviewed() -> None:
     assert verdict == Verdict(
         "review", ("the pre- and post-contrast images are the same",)
     )
+
+
+def test_a_mask_without_signal_is_reviewed() -> None:
+    assert judge(evidence=Evidence(silent_share=0.09)).verdict == "publish"
+    verdict = judge(evidence=Evidence(silent_share=0.4))
+    reason = "no signal in 40% of the mask before contrast: a subtraction?"
+    assert verdict == Verdict("review", (reason,))
 
 
 def test_a_few_voxels_are_no_breast() -> None:
