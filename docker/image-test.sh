@@ -34,6 +34,7 @@ main() {
     timed "what the image says of itself" check_image
     timed "every file is readable by any uid" check_readable
     timed "brs --version" check_version
+    timed "the default checkpoint" check_default_weights
     timed "trial session and weights" make_trial
     timed "brs segment, guarded" segment_guarded
     timed "brs segment, root file system writable" segment_open

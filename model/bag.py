@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.errors import EmptyMaskError
 from model.front import front_rows, midline, profile, sternal_rows
 from model.preprocess import Placement
+from model.sides import find_mid_columns, split
 
 TOUCH_PX, TOUCH_GRID_PX = 4, 256
 """A row counts when the breast is this wide in it, 5 mm of a 320 mm image."""
@@ -167,8 +168,9 @@ def _sides(
     line = profile(front, min_slices=rule.min_slices, depth_px=rows)
     middle = midline(line, depth_px=rows)
     sternal = sternal_rows(front, midline_px=middle, mm_per_px=placement.mm_per_px)
-    right = int(image[:, :, : round(middle)].sum())
-    return _sternal_size(front, sternal, first, rule), right
+    spacing_mm = (placement.slice_mm, placement.mm_per_px, placement.mm_per_px)
+    right, _ = split(image, find_mid_columns(image, spacing_mm))
+    return _sternal_size(front, sternal, first, rule), int(right.sum())
 
 
 def _sternal_size(

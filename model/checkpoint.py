@@ -3,17 +3,20 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import safetensors.numpy
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from model.atomic import write_atomically
 from model.errors import CheckpointError
 from model.network import ARCHITECTURE, BreastFcn
+from model.packed import pack, restore
 from model.preprocess import (
     BODY_FRACTION,
     INPUT_CENTRE,
@@ -52,6 +55,9 @@ class Manifest:
     architecture: str = ARCHITECTURE
     preprocessing: Mapping[str, float] = field(default_factory=lambda: PREPROCESSING)
     weights_sha256: str = ""
+    """Of the float32 weights as one safetensors file: which weights these are."""
+    packed_sha256: str = ""
+    """Of the file itself when its weights are packed; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,30 @@ def write_checkpoint(network: nn.Module, manifest: Manifest, path: Path) -> Mani
 
     The manifest goes last: weights without one are not a checkpoint.
     """
-    weights = {k: v.detach().cpu() for k, v in network.state_dict().items()}
-    data = save({k: v.contiguous() for k, v in weights.items()})
-    record = asdict(manifest) | {"weights_sha256": hashlib.sha256(data).hexdigest()}
-    write_atomically(path, data)
-    text = json.dumps(record, indent=1, sort_keys=True)
-    write_atomically(path.with_suffix(".json"), text.encode())
-    return Manifest(**record)
+    data = save(_contiguous(network.state_dict()))
+    record = replace(manifest, weights_sha256=_sha256(data), packed_sha256="")
+    return _write(path, data, record)
+
+
+def write_packed(network: nn.Module, manifest: Manifest, path: Path) -> Manifest:
+    """Write ``path`` with packed weights and its .json; return the manifest.
+
+    What is restored from them are these weights from now on: ``weights_sha256`` is
+    theirs, not the given network's.
+    """
+    weights = _contiguous(network.state_dict())
+    packed = pack({name: values.numpy() for name, values in weights.items()})
+    data = safetensors.numpy.save(packed)
+    record = replace(
+        manifest,
+        weights_sha256=_sha256(save(_restored(data))),
+        packed_sha256=_sha256(data),
+    )
+    return _write(path, data, record)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return a verified checkpoint.
+    """Return a verified checkpoint, packed or not.
 
     Raises
     ------
@@ -86,15 +105,43 @@ def read_checkpoint(path: Path) -> Checkpoint:
         were trained with another preprocessing.
     """
     manifest = read_manifest(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != manifest.weights_sha256:
-        raise _error(path, f"SHA-256 {digest[:12]}", f"{manifest.weights_sha256[:12]}")
+    data = path.read_bytes()
+    _check_digest(path, data, manifest.packed_sha256 or manifest.weights_sha256)
     network = BreastFcn()
     try:
-        network.load_state_dict(load_file(path))
+        weights = _restored(data) if manifest.packed_sha256 else load(data)
+        network.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         raise _error(path, "weights that do not fit", ARCHITECTURE) from error
+    if manifest.packed_sha256:
+        _check_digest(path, save(weights), manifest.weights_sha256)
     return Checkpoint(network.eval(), manifest)
+
+
+def _write(path: Path, data: bytes, manifest: Manifest) -> Manifest:
+    write_atomically(path, data)
+    text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
+    write_atomically(path.with_suffix(".json"), text.encode())
+    return manifest
+
+
+def _contiguous(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+
+
+def _restored(data: bytes) -> dict[str, Tensor]:
+    packed = safetensors.numpy.load(data)
+    return {k: torch.from_numpy(v) for k, v in restore(packed).items()}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_digest(path: Path, data: bytes, needed: str) -> None:
+    digest = _sha256(data)
+    if digest != needed:
+        raise _error(path, f"SHA-256 {digest[:12]}", needed[:12])
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -18,7 +18,11 @@ BATCH_BY_DEVICE = {"cpu": 1, "cuda": 16}
 """Batching buys nothing on a CPU and costs memory."""
 
 
-def _unheard(_share: float) -> None:
+Progress = Callable[[float], None]
+"""Hears the share of the slices that is done, 0 to 1."""
+
+
+def unfollowed(_share: float) -> None:
     """Hear nothing of the progress."""
 
 
@@ -28,13 +32,13 @@ def predict(
     engine: Engine,
     *,
     batch: int | None = None,
-    progress: Callable[[float], None] = _unheard,
+    progress: Progress = unfollowed,
 ) -> NDArray[np.float32]:
     """Return breast probability (slices, rows, columns) of a stack.
 
     ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``. Where a batch of
     slices does not fit into the device's memory, half of it is tried, down to one
-    slice; ``progress`` hears the share that is done, 0 to 1.
+    slice.
     """
     network.eval().to(engine.device).to(memory_format=torch.channels_last)
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)

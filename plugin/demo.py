@@ -1,6 +1,7 @@
 """The whole loop on a synthetic cohort: nothing to download, nothing to own.
 
-One synthetic site images synthetic patients. They are ranked, the first two thirds of
+One synthetic site images synthetic patients. They are ranked by the masks of the
+default checkpoint, or of another, or without a network; the first two thirds of
 the ranking are "annotated" with their known masks, one fold is trained from scratch,
 the rest is segmented, pushed and measured.
 """
@@ -71,17 +72,23 @@ class Cohort:
     truth: FolderArchive
 
 
-def run_demo(output: Path, options: DemoOptions) -> dict[str, Any]:
-    """Run every step into ``output`` and write ``report.html``; return the headline."""
+def run_demo(
+    output: Path, options: DemoOptions, drawing: Segmenter | None = None
+) -> dict[str, Any]:
+    """Run every step into ``output`` and write ``report.html``; return the headline.
+
+    ``drawing`` makes the masks that are ranked; None ranks the body's boundary.
+    """
     _step(1, f"imaging {options.cases} synthetic patients")
     cohort = make_cohort(output, options)
     archive, work, engine = cohort.archive, output / "work", choose_engine()
-    _step(2, "ranking them for annotation, without any network")
+    how = "with a checkpoint's masks" if drawing else "without any network"
+    _step(2, f"ranking them for annotation, {how}")
     ranked = rank_archive(
         archive,
         output / "ranking",
         work,
-        RankOptions(strategy=options.strategy, seed=options.seed),
+        RankOptions(options.strategy, options.seed, segmenter=drawing),
     )
     annotated = [p.case_id for p in ranked.ranking.picks[: options.annotated]]
     annotate(cohort, annotated)

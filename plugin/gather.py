@@ -15,10 +15,10 @@ from model.dataset import CaseInfo, CaseStore
 from model.errors import BrsError
 from model.preprocess import mask_to_stack, to_stack
 from plugin.archive import Archive
+from plugin.bag_grid import bag_features
 from plugin.dce import DceRules
 from plugin.errors import LoginError, MaskError
 from plugin.masks import SessionMask, has_trainable_mask, trainable_mask
-from plugin.pipeline import bag_features
 from plugin.session import (
     OpenSession,
     find_pair,

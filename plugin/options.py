@@ -72,8 +72,8 @@ work_option = option(
 )
 checkpoint_option = option(
     "--checkpoint",
-    help="Weights: a .safetensors file, or its name in the project's resource; "
-    "by default the project's own.",
+    help="Weights: a .safetensors file, its name in the project's resource, default "
+    "(the program's own) or none. Unset: see the command.",
 )
 upload_option = option(
     "--upload",
@@ -105,7 +105,11 @@ def training_options(command: Command) -> Command:
 
 
 _TRAINING = (
-    option("--grid", default=256, help="Rows and columns of the network's input."),
+    option(
+        "--grid",
+        type=click.IntRange(32),
+        help="Rows and columns of the network's input; 256, or the start's.",
+    ),
     option("--folds", default=5, help="Folds of the cross-validation, by patient."),
     option("--fold", type=int, help="Train only this fold, from 0."),
     option("--epochs", default=100, help="At most this many epochs."),

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,20 @@ from highdicom import Volume
 from numpy.typing import NDArray
 
 from model.atomic import write_atomically
-from model.bag import BagFeatures, measure
 from model.carbon import EnergyLog, PowerMeter
 from model.checkpoint import Checkpoint
 from model.engine import Engine
-from model.errors import EmptyMaskError
-from model.inference import THRESHOLD, predict
-from model.preprocess import ORIENTATION, place, resample, to_source, to_stack
+from model.inference import THRESHOLD
+from model.preprocess import ORIENTATION
 from model.preview import preview_png
-from model.sides import split
+from model.refine import FLIP_STEP, Refinement
+from model.sides import find_mid_columns, split
 from plugin import seg
+from plugin.bag_grid import bag_features
 from plugin.dce import DceRules, choose
+from plugin.drawing import draw, evidence_of
 from plugin.provenance import MaskState
-from plugin.qc import Evidence, Verdict, assess
+from plugin.qc import Verdict, assess
 from plugin.segments import Algorithm
 from plugin.series import DcePair
 from plugin.session import OpenSession, load_session
@@ -40,7 +40,6 @@ SEG_FILE = "segmentation.dcm"
 NIFTI_FILE = "mask.nii.gz"
 PREVIEW_FILE = "preview.png"
 RESULT_FILE = "result.json"
-BAG_GRID_PX = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +51,8 @@ class Segmenter:
     rules: DceRules = field(default_factory=DceRules)
     meters: tuple[PowerMeter, ...] = ()
     """What measures the energy of a study; none leaves it unknown."""
+    refinement: Refinement = field(default_factory=Refinement)
+    """What is done to the network's probabilities."""
 
     @property
     def algorithm(self) -> Algorithm:
@@ -71,8 +72,10 @@ class Segmenter:
         values = {
             "architecture": manifest.architecture,
             "engine": str(self.engine),
+            "flip_step": FLIP_STEP,
             "grid_px": manifest.grid_px,
             "preprocessing": dict(manifest.preprocessing),
+            "refinement": asdict(self.refinement),
             "threshold": THRESHOLD,
         }
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
@@ -155,11 +158,15 @@ def _segment(
     watch.begin("read")
     session = load_session(session_id, pair)
     watch.begin("infer")
-    mask = predict_mask(session, segmenter, report=report)
+    drawn = draw(session, segmenter, report=report)
     watch.begin("judge")
-    sides = Sides.of(mask)
-    features = bag_features(mask, source="checkpoint")
-    verdict = _judge(session, sides, features, segmenter)
+    sides = Sides.of(drawn.mask)
+    features = bag_features(drawn.mask, source="checkpoint")
+    verdict = assess(
+        *sides.canonical,
+        spacing_mm=sides.spacing_mm,
+        evidence=evidence_of(session, drawn, features, segmenter),
+    )
     watch.begin("write")
     uid = _write_masks(session, sides, verdict, segmenter, output)
     watch.end()
@@ -180,33 +187,6 @@ def _segment(
     )
 
 
-def predict_mask(
-    session: OpenSession, segmenter: Segmenter, *, report: Report = unheard
-) -> Volume:
-    """Return the network's mask (0 or 1) on the session's source grid."""
-    grid_px = segmenter.checkpoint.manifest.grid_px
-    stack = to_stack(session.pre, session.post, grid_px=grid_px)
-    on_grid = predict(
-        stack.voxels,
-        segmenter.checkpoint.network,
-        segmenter.engine,
-        progress=partial(report, "infer"),
-    )
-    probability = to_source(on_grid, stack)
-    return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
-
-
-def bag_features(mask: Volume, *, source: str) -> BagFeatures | None:
-    """Measure BAG of a source-grid mask on the common 256 grid, None when empty."""
-    canonical = mask.to_patient_orientation(ORIENTATION)
-    placement = place(canonical.get_geometry(), BAG_GRID_PX)
-    on_grid = resample(canonical.array, placement, canonical.pixel_spacing) >= THRESHOLD
-    try:
-        return measure(on_grid, placement, source=source)
-    except EmptyMaskError:
-        return None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Sides:
     """Right and left breast: canonical arrays, and volumes on the source grid."""
@@ -220,7 +200,8 @@ class Sides:
     def of(cls, mask: Volume) -> "Sides":
         """Split a source-grid mask at the mid-line."""
         canonical = mask.to_patient_orientation(ORIENTATION)
-        halves = split(canonical.array.astype(bool))
+        union = canonical.array.astype(bool)
+        halves = split(union, find_mid_columns(union, canonical.spacing))
         back = [
             canonical.with_array(half.astype(np.uint8)).match_geometry(mask).array > 0
             for half in halves
@@ -239,23 +220,6 @@ class Sides:
 
     def _ml(self, side: NDArray[np.bool_]) -> float:
         return round(float(side.sum() * np.prod(self.spacing_mm)) / 1000, 3)
-
-
-def _judge(
-    session: OpenSession,
-    sides: Sides,
-    features: BagFeatures | None,
-    segmenter: Segmenter,
-) -> Verdict:
-    right, left = sides.canonical
-    measured = asdict(features) if features else {}
-    evidence = Evidence(
-        features={k: v for k, v in measured.items() if isinstance(v, (int, float))},
-        training_range=segmenter.checkpoint.manifest.bag_range or None,
-        pair_confidence=session.pair.confidence,
-        pair_flags=session.pair.flags,
-    )
-    return assess(right, left, spacing_mm=sides.spacing_mm, evidence=evidence)
 
 
 def _write_masks(

@@ -8,26 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.atomic import write_atomically
-from model.bag import BagFeatures, TouchRule, measure, overlay_map
-from model.boundary import find_region
+from model.bag import BagFeatures, TouchRule
 from model.carbon import EnergyLog, write_carbon_csv
 from model.dataset import folder_name
 from model.errors import BrsError
-from model.power import find_meters
-from model.preprocess import to_stack
+from model.power import find_meters, gpu_uuids
 from model.ranking import Candidate, Ranking
 from model.selection import rank
 from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.errors import InputError, LoginError
+from plugin.measuring import MeasuredBag, measure_session, method_of
+from plugin.pipeline import Segmenter
 from plugin.report import ranking_report
 from plugin.series import DcePair
 from plugin.session import (
-    OpenSession,
     find_pair,
     load_session,
     patient_key,
@@ -37,8 +37,6 @@ from plugin.session import (
 
 logger = logging.getLogger(__name__)
 
-GRID_PX = 256
-
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
@@ -47,6 +45,8 @@ class RankOptions:
     strategy: str = "bag"
     seed: int = 0
     rules: DceRules = field(default_factory=DceRules)
+    segmenter: Segmenter | None = None
+    """Whose masks are measured; None reads the body's boundary instead."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +71,7 @@ def rank_archive(
     InputError
         If not one session could be measured.
     """
-    with EnergyLog(find_meters(gpus=())) as log:
+    with EnergyLog(find_meters(gpus=_gpus(options))) as log:
         outcome = _rank(archive, work, options)
     _write(archive, outcome, output)
     write_carbon_csv(output / "carbon.csv", {"ranking": log.footprint()})
@@ -85,7 +85,7 @@ def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
     for session_id in tqdm(archive.sessions(), desc="measuring", disable=None):
         try:
             pair = find_pair(archive, session_id, work, options.rules)
-            measured = _measured(session_id, pair, work, secret)
+            measured = _measured(session_id, pair, options, _Cache(work, secret))
         except LoginError:
             raise
         except BrsError as error:
@@ -108,47 +108,51 @@ class _Measured:
     overlay: NDArray[np.int32]
 
 
-def _measured(session_id: str, pair: DcePair, work: Path, secret: bytes) -> _Measured:
-    """Return a session's features and overlay, from ``work`` when still true."""
-    key = source_key(pair)
-    record = work / "features" / f"{folder_name(session_id)}.json"
-    overlay_path = record.with_suffix(".npy")
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """Measurements that are kept while images and method are the same."""
+
+    work: Path
+    secret: bytes
+    """Of the archive's patient keys."""
+
+    def record(self, session_id: str) -> Path:
+        return self.work / "features" / f"{folder_name(session_id)}.json"
+
+
+def _measured(
+    session_id: str, pair: DcePair, options: RankOptions, cache: _Cache
+) -> _Measured:
+    """Return a session's features and overlay, from the cache when still true."""
+    truth = {"source_key": source_key(pair), "method": method_of(options.segmenter)}
+    record = cache.record(session_id)
     stored = json.loads(record.read_text()) if record.exists() else {}
-    if stored.get("source_key") == key:
-        overlay = np.load(overlay_path, allow_pickle=False)
+    if truth.items() <= stored.items():
+        overlay = np.load(record.with_suffix(".npy"), allow_pickle=False)
         features = _features(stored["features"])
-        patient = stored["patient_key"]
-    else:
-        features, overlay = _measure(load_session(session_id, pair))
-        patient = patient_key(session_id, pair.pre, secret)
-        _remember(record, key, patient, features, overlay)
-    return _Measured(Candidate(session_id, patient, features), overlay)
-
-
-def _measure(session: OpenSession) -> tuple[BagFeatures, NDArray[np.int32]]:
-    stack = to_stack(session.pre, session.post, grid_px=GRID_PX)
-    region = find_region(stack.voxels[:, 0], stack.placement)
-    features = measure(
-        region.mask,
-        stack.placement,
-        source="boundary",
-        confidence=min(region.confidence, session.pair.confidence),
+        candidate = Candidate(session_id, stored["patient_key"], features)
+        return _Measured(candidate, overlay)
+    measured = measure_session(load_session(session_id, pair), options.segmenter)
+    patient = patient_key(session_id, pair.pre, cache.secret)
+    _remember(record, truth | {"patient_key": patient}, measured)
+    return _Measured(
+        Candidate(session_id, patient, measured.features), measured.overlay
     )
-    return features, overlay_map(region.mask)
 
 
-def _remember(
-    record: Path,
-    key: str,
-    patient: str,
-    features: BagFeatures,
-    overlay: NDArray[np.int32],
-) -> None:
+def _remember(record: Path, keys: Mapping[str, str], measured: MeasuredBag) -> None:
     """Store a measurement, its record last, so that a record is never without map."""
     record.parent.mkdir(parents=True, exist_ok=True)
-    np.save(record.with_suffix(".npy"), overlay)
-    values = {"source_key": key, "patient_key": patient, "features": asdict(features)}
+    np.save(record.with_suffix(".npy"), measured.overlay)
+    values = {**keys, "features": asdict(measured.features)}
     write_atomically(record, json.dumps(values, indent=1).encode())
+
+
+def _gpus(options: RankOptions) -> tuple[str, ...]:
+    """Return the GPUs that a ranking computes on."""
+    if options.segmenter is None:
+        return ()
+    return tuple(gpu_uuids([torch.device(options.segmenter.engine.device)]))
 
 
 def _features(values: Mapping[str, Any]) -> BagFeatures:

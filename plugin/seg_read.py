@@ -19,7 +19,7 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import SegmentationStorage
 
 from model.preprocess import ORIENTATION
-from model.sides import find_mid_column, split
+from model.sides import find_mid_columns, split
 from plugin.errors import MaskError
 from plugin.seg_frames import DAMAGE, SEG_CLASSES, read_masks
 from plugin.seg_source import read_source
@@ -156,7 +156,7 @@ def _split(
     """Return the parts of ``unsure`` on either side of the mid-line of ``breasts``."""
     part = where.with_array(unsure).to_patient_orientation(ORIENTATION)
     whole = where.with_array(breasts).to_patient_orientation(ORIENTATION)
-    sides = split(part.array, mid_column=find_mid_column(whole.array))
+    sides = split(part.array, find_mid_columns(whole.array, whole.spacing))
     return tuple(part.with_array(side).match_geometry(where).array for side in sides)
 
 

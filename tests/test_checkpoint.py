@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
-from model.checkpoint import Manifest, read_checkpoint, read_manifest, write_checkpoint
+from model.checkpoint import (
+    Manifest,
+    read_checkpoint,
+    read_manifest,
+    write_checkpoint,
+    write_packed,
+)
 from model.errors import CheckpointError
 from model.network import BreastFcn, new_network
 
@@ -43,6 +49,56 @@ def test_what_was_written_is_read(path: Path, network: BreastFcn) -> None:
     assert all(torch.equal(stored[k], v) for k, v in network.state_dict().items())
     assert checkpoint.manifest.metrics == {"dice": 0.9}
     assert checkpoint.manifest.footprint == {"cfp_kg": None}
+
+
+def test_packed_weights_are_a_quarter_and_come_back_as_themselves(
+    path: Path, network: BreastFcn, tmp_path: Path
+) -> None:
+    packed, again = tmp_path / "packed.safetensors", tmp_path / "again.safetensors"
+    manifest = write_packed(network, MANIFEST, packed)
+    # 33 million weights of one byte, and normalisation of four.
+    assert packed.stat().st_size < 0.26 * path.stat().st_size
+    assert packed.stat().st_size <= 35e6
+    restored = read_checkpoint(packed)
+    rewritten = write_packed(restored.network, restored.manifest, again)
+    assert rewritten.weights_sha256 == manifest.weights_sha256
+    assert restored.manifest.metrics == {"dice": 0.9}
+    assert again.read_bytes() == packed.read_bytes()
+
+
+def test_restored_weights_are_the_same_checkpoint_packed_or_not(
+    network: BreastFcn, tmp_path: Path
+) -> None:
+    packed, plain = tmp_path / "packed.safetensors", tmp_path / "plain.safetensors"
+    manifest = write_packed(network, MANIFEST, packed)
+    written = write_checkpoint(read_checkpoint(packed).network, manifest, plain)
+    assert written == replace(manifest, packed_sha256="")
+    digest = hashlib.sha256(plain.read_bytes()).hexdigest()
+    assert manifest.weights_sha256 == digest
+
+
+def test_packed_weights_that_restore_to_others_are_refused(
+    network: BreastFcn, tmp_path: Path
+) -> None:
+    packed = tmp_path / "packed.safetensors"
+    write_packed(network, MANIFEST, packed)
+    manifest_path = packed.with_suffix(".json")
+    record = json.loads(manifest_path.read_text()) | {"weights_sha256": "0" * 64}
+    manifest_path.write_text(json.dumps(record))
+    with pytest.raises(CheckpointError, match="needed 000000000000"):
+        read_checkpoint(packed)
+
+
+def test_weights_are_serialised_as_ever() -> None:
+    """The hash names masks that were made before this version of the library."""
+    data = save({"b": torch.ones(2, 1), "a": torch.tensor(3)})
+    header = (
+        b'{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},'
+        b'"b":{"dtype":"F32","shape":[2,1],"data_offsets":[8,16]}}'
+    )
+    padded = header.ljust(-(-len(header) // 8) * 8)
+    values = (3).to_bytes(8, "little") + 2 * b"\0\0\x80\x3f"
+    assert data == len(padded).to_bytes(8, "little") + padded + values
 
 
 def test_changed_weights_are_refused(path: Path) -> None:

@@ -15,7 +15,7 @@ from model.engine import Engine
 from model.progress import TrainConfig
 from model.train import as_footprint
 from plugin.train import TrainOptions, train_archive
-from plugin.weights import find_weights
+from plugin.weights import require_weights
 
 CONFIG = TrainConfig(grid_px=32, epochs=1, folds=2)
 OPTIONS = TrainOptions(Engine("cpu", "fp32"), CONFIG, only_fold=0)
@@ -49,7 +49,7 @@ class Project:
         return outcome.folds[0].manifest
 
     def finetune(self, *, name: str | None = None, seed: int = 0) -> Manifest:
-        start = read_checkpoint(find_weights(name, self.archive, next(self.folders)))
+        start = read_checkpoint(require_weights(name, self.archive, next(self.folders)))
         config, once = replace(CONFIG, seed=seed), name is None
         return self.train(replace(OPTIONS, config=config, start=start, once=once))
 

@@ -201,6 +201,7 @@ def test_the_lock_leaves_to_the_variants_what_differs_in_them() -> None:
         ("plugin/cli.py", True),
         ("plugin/templates/report.html", True),
         ("model/synthetic/site.py", True),
+        ("model/weights/default.safetensors", True),
         ("docker/requirements.txt", True),
         ("plugin/__pycache__/cli.cpython-311.pyc", False),
         (".git/config", False),

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.shape import Shape
 from plugin.qc import (
     AREA_JUMP,
     EDGE_MM2,
@@ -53,6 +56,50 @@ def test_an_empty_side_is_reviewed() -> None:
     no_right, no_left = judge(right=NOTHING), judge(left=NOTHING)
     assert no_right == Verdict("review", ("right side empty (0.0 ml)",))
     assert no_left == Verdict("review", ("left side empty (0.0 ml)",))
+
+
+SOUND = Shape(refusal="", confidence=1.0, flags=(), overlap=0.8)
+REFUSED = Shape("a body 150 mm wide", confidence=0.0, flags=(), overlap=None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        (REFUSED, "no breasts of a prone patient by the body's shape: a body 150 mm"),
+        (replace(SOUND, overlap=0.39), "Dice 0.39 with the region of the body's bound"),
+        (
+            replace(SOUND, confidence=0.49, flags=("torn",)),
+            "body's shape in doubt: torn",
+        ),
+    ],
+)
+def test_a_body_of_another_shape_is_reviewed(shape: Shape, reason: str) -> None:
+    assert judge(evidence=Evidence(shape=SOUND, flip_dice=0.95)).verdict == "publish"
+    verdict = judge(evidence=Evidence(shape=shape, flip_dice=0.95))
+    assert verdict.verdict == "review"
+    assert verdict.reasons[0].startswith(reason)
+
+
+def test_another_shape_and_a_doubting_mirror_image_together_hold_a_mask() -> None:
+    doubted = FLIP_REVIEW - 0.01
+    assert judge(evidence=Evidence(flip_dice=doubted)).verdict == "review"
+    held = judge(evidence=Evidence(shape=REFUSED, flip_dice=doubted))
+    assert held.verdict == "hold"
+    assert len(held.reasons) == 2
+
+
+def test_a_pair_of_equal_images_is_reviewed() -> None:
+    verdict = judge(evidence=Evidence(same_images=True))
+    assert verdict == Verdict(
+        "review", ("the pre- and post-contrast images are the same",)
+    )
+
+
+def test_a_mask_without_signal_is_reviewed() -> None:
+    assert judge(evidence=Evidence(silent_share=0.09)).verdict == "publish"
+    verdict = judge(evidence=Evidence(silent_share=0.4))
+    reason = "no signal in 40% of the mask before contrast: a subtraction?"
+    assert verdict == Verdict("review", (reason,))
 
 
 def test_a_few_voxels_are_no_breast() -> None:

@@ -51,7 +51,10 @@ def checkpoint(folder: Path, cohort: Cohort) -> Path:
 
 @pytest.mark.slow
 def test_sessions_are_ranked_with_reasons(folder: Path, cohort: Cohort) -> None:
-    result = brs("rank", "--archive", cohort.archive.root, "--output", folder / "rank")
+    result = brs(
+        *("rank", "--archive", cohort.archive.root, "--output", folder / "rank"),
+        *("--checkpoint", "none"),
+    )
     assert (result["ranked"], result["failed"]) == (2, 0)
     lines = (folder / "rank" / "ranking.csv").read_text().splitlines()
     assert lines[0].startswith("rank,case_id,patient_key,reason")

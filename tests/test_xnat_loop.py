@@ -137,7 +137,7 @@ def give_weights(site: Site, folder: Path) -> None:
 # One test, because each launch is a process that imports PyTorch.
 @pytest.mark.slow
 def test_a_project_goes_round_the_loop(site: Site, tmp_path: Path) -> None:
-    assert site.on_project("rank")["ranked"] == COHORT.cases
+    assert site.on_project("rank", checkpoint="none")["ranked"] == COHORT.cases
     assert {"ranking.json", "ranking.csv", "report.html"} <= set(site.resource(None))
 
     *annotated, pool = site.sessions

@@ -173,6 +173,25 @@ check_version() {
     guarded "$image" | grep -q '^Usage: brs' || fail "the default command"
 }
 
+# The default checkpoint of the image is the tree's, and is whole; a tree may have none.
+check_default_weights() {
+    local file=model/weights/default.safetensors
+    guarded "$image" python -c '
+from model.checkpoint import read_checkpoint
+from plugin.weights import packaged_weights
+path = packaged_weights()
+if path is not None:
+    read_checkpoint(path)
+    print(path)
+' >"$work/default"
+    if [ -f "$file" ]; then
+        guarded "$image" cat "$(cat "$work/default")" | cmp - "$file" || fail "the weights"
+    else
+        [ ! -s "$work/default" ] || fail "weights that the tree does not have"
+        say "this tree has no default checkpoint"
+    fi
+}
+
 make_trial() {
     chown "$ANY_UID:$ANY_UID" "$work"/{trial,guarded,open}
     guarded --volume "$work/trial:/trial:rw" \

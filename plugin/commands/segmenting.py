@@ -28,7 +28,7 @@ from plugin.options import (
 from plugin.pipeline import Segmenter, pair_record, segment_session
 from plugin.segment import Delivery, segment_archive, tally
 from plugin.session import find_pair
-from plugin.weights import find_weights
+from plugin.weights import require_weights
 
 
 @click.command()
@@ -90,8 +90,8 @@ def _decision(
     return {"session": session_id} | decision
 
 
-def _segmenter(archive: Archive | None, settings: dict[str, Any]) -> Segmenter:
-    weights = find_weights(settings["checkpoint"], archive, settings["work"])
+def segmenter_with(weights: Path, settings: dict[str, Any]) -> Segmenter:
+    """Return what segments with a checkpoint as the command's options say."""
     engine = engine_for(settings)
     return Segmenter(
         read_checkpoint(weights),
@@ -103,7 +103,8 @@ def _segmenter(archive: Archive | None, settings: dict[str, Any]) -> Segmenter:
 
 def _segment_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     output = settings["output"]
-    segmenter = _segmenter(None, settings)
+    weights = require_weights(settings["checkpoint"], None, settings["work"])
+    segmenter = segmenter_with(weights, settings)
     result = segment_session(folder.name, folder, output, segmenter)
     return {
         "verdict": result.verdict,
@@ -122,9 +123,10 @@ def _segment_archive(
         mounted=mounted,
         by_handler=settings["upload"] == "handler",
     )
+    weights = require_weights(settings["checkpoint"], archive, settings["work"])
     items = segment_archive(
         archive,
-        _segmenter(archive, settings),
+        segmenter_with(weights, settings),
         delivery,
         sessions=settings["session"],
         skip_annotated=settings["skip_annotated"],

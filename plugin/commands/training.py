@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from model.checkpoint import read_checkpoint
+from model.checkpoint import Checkpoint, read_checkpoint
 from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
 from plugin.commands.result import archive_at, engine_for, say
@@ -24,7 +24,7 @@ from plugin.options import (
     work_option,
 )
 from plugin.train import TrainOptions, or_unknown, train_archive
-from plugin.weights import find_weights
+from plugin.weights import require_weights
 
 
 @click.command()
@@ -58,18 +58,22 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
 def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     """Go on training a checkpoint on an archive's annotated sessions.
 
-    Without --checkpoint the same command on the same masks trains once, however often
-    it is run: to go on after that, change a setting or name the checkpoint.
+    Without --checkpoint it starts from the project's own, else from the one that comes
+    with the program; then the same command on the same masks trains once, however
+    often it is run: to go on after that, change a setting or name the checkpoint.
     """
     opened = archive_at(archive)
-    start = read_checkpoint(find_weights(checkpoint, opened, _work(settings)))
+    start = read_checkpoint(require_weights(checkpoint, opened, _work(settings)))
     options = _train_options(settings, start=start, once=checkpoint is None)
     _train(opened, options, settings)
 
 
-def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
+def _train_options(
+    settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
+) -> TrainOptions:
+    parent_px = start.manifest.grid_px if start else TrainConfig().grid_px
     config = TrainConfig(
-        grid_px=settings["grid"],
+        grid_px=settings["grid"] or parent_px,
         epochs=settings["epochs"],
         batch=settings["batch"],
         learning_rate=settings["learning_rate"],
@@ -88,6 +92,7 @@ def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
         rules=settings["rules"],
         only_fold=settings["fold"],
         factor_kg_per_kwh=settings["emission_factor"],
+        start=start,
         **more,
     )
 

@@ -25,6 +25,7 @@ WEIGHTS = {
     "oblique": 0.9,
     "order-by-instance-number": 0.5,
     "order-by-series-number": 0.6,
+    "other-body-part": 0.5,
     "patient-position-unknown": 0.9,
     "phase-between": 0.7,
     "several-acquisitions": 0.8,
@@ -36,6 +37,14 @@ WEIGHTS = {
 }
 """Flag -> factor of the confidence; every flag this package raises is listed."""
 
+OTHER_PARTS = {
+    *("HEAD", "BRAIN", "SKULL", "NECK", "SPINE", "CSPINE", "TSPINE", "LSPINE"),
+    *("ABDOMEN", "LIVER", "KIDNEY", "PELVIS", "PROSTATE", "UTERUS", "HIP", "EXTREMITY"),
+    *("LEG", "THIGH", "KNEE", "ANKLE", "FOOT", "SHOULDER", "ARM", "ELBOW", "WRIST"),
+    "HAND",
+}
+"""BodyPartExamined (PS3.16 annex L) that no breast examination has. Other words say
+nothing: the element is free text on many scanners."""
 OBLIQUE_DEG = 15.0
 OFF_CENTRE_SHARE = 0.25
 """A field of view whose centre lies this share of its width off the mid-line."""
@@ -53,6 +62,8 @@ def pair_flags(proposal: Proposal, rules: DceRules) -> list[str]:
     points = (proposal.pre, proposal.post)
     frames = [frame for point in points for frame in point.frames]
     flags = [*_position_flags(proposal.pre)]
+    if proposal.pre.part.series.body_part in OTHER_PARTS:
+        flags.append("other-body-part")
     if is_unilateral(proposal.pre, rules):
         flags.append("unilateral")
     if tilt_deg(proposal.pre.geometry) > OBLIQUE_DEG:

@@ -76,6 +76,7 @@ class Series:
     frame_of_reference_uid: str
     patient_position: str
     laterality: str
+    body_part: str
     patient: str = field(repr=False)
 
     @property
@@ -113,6 +114,7 @@ def read_series(dataset: Dataset) -> Series:
         frame_of_reference_uid=text(dataset, "FrameOfReferenceUID"),
         patient_position=text(dataset, "PatientPosition").upper(),
         laterality=_laterality(dataset),
+        body_part=text(dataset, "BodyPartExamined").upper(),
         patient=hashlib.sha256(identity.encode()).hexdigest() if identity else "",
     )
 

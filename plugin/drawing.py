@@ -1,0 +1,106 @@
+"""A network draws a session's mask, and others say what they make of it."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from highdicom import Volume
+
+from model.bag import BagFeatures
+from model.inference import THRESHOLD, Progress, unfollowed
+from model.preprocess import SliceStack, to_source, to_stack
+from model.refine import FLIP_STEP, Prediction, predict_stack
+from model.shape import Shape, read_shape
+from plugin.qc import Evidence
+from plugin.session import OpenSession
+from plugin.stages import Report, unheard
+
+if TYPE_CHECKING:
+    from plugin.pipeline import Segmenter
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A network's mask of a session, and what speaks for and against it."""
+
+    mask: Volume
+    """0 or 1 on the session's source grid."""
+    flip_dice: float | None
+    shape: Shape
+
+
+def draw(
+    session: OpenSession, segmenter: "Segmenter", *, report: Report = unheard
+) -> Drawn:
+    """Return the network's mask with the second opinions on it."""
+    stack, found = _predicted(
+        session, segmenter, flip_step=FLIP_STEP, progress=partial(report, "infer")
+    )
+    on_grid = found.probability >= THRESHOLD
+    shape = read_shape(stack.voxels[:, 0], stack.placement, on_grid)
+    return Drawn(_on_source(found, stack), found.flip_dice, shape)
+
+
+def predict_mask(
+    session: OpenSession, segmenter: "Segmenter", *, flip_step: int = 0
+) -> tuple[Volume, float | None]:
+    """Return the network's mask (0 or 1) on the source grid, and its flip Dice."""
+    stack, found = _predicted(session, segmenter, flip_step=flip_step)
+    return _on_source(found, stack), found.flip_dice
+
+
+def _predicted(
+    session: OpenSession,
+    segmenter: "Segmenter",
+    *,
+    flip_step: int,
+    progress: Progress = unfollowed,
+) -> tuple[SliceStack, Prediction]:
+    checkpoint = segmenter.checkpoint
+    stack = to_stack(session.pre, session.post, grid_px=checkpoint.manifest.grid_px)
+    found = predict_stack(
+        stack,
+        checkpoint.network,
+        segmenter.engine,
+        segmenter.refinement,
+        flip_step=flip_step,
+        progress=progress,
+    )
+    return stack, found
+
+
+def _on_source(found: Prediction, stack: SliceStack) -> Volume:
+    probability = to_source(found.probability, stack)
+    return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
+
+
+def evidence_of(
+    session: OpenSession,
+    drawn: Drawn,
+    features: BagFeatures | None,
+    segmenter: "Segmenter",
+) -> Evidence:
+    """Return what is known of a mask besides itself."""
+    measured = asdict(features) if features else {}
+    return Evidence(
+        features={k: v for k, v in measured.items() if isinstance(v, (int, float))},
+        training_range=segmenter.checkpoint.manifest.bag_range or None,
+        flip_dice=drawn.flip_dice,
+        pair_confidence=session.pair.confidence,
+        pair_flags=session.pair.flags,
+        shape=drawn.shape,
+        same_images=same_images(session),
+        silent_share=silent_share(session, drawn.mask),
+    )
+
+
+def same_images(session: OpenSession) -> bool:
+    """Tell whether both volumes of a session are equal, voxel by voxel."""
+    return bool(np.array_equal(session.pre.array, session.post.array))
+
+
+def silent_share(session: OpenSession, mask: Volume) -> float | None:
+    """Return the share of a mask's voxels without signal, None for an empty mask."""
+    inside = session.pre.array[mask.array > 0]
+    return float((inside <= 0).mean()) if inside.size else None
