@@ -31,7 +31,7 @@ from plugin.service.handling import (
 )
 from plugin.service.orders import Orders, Stopped
 from plugin.service.states import BUSY, ENDING, FAILED, IDLE, Said
-from plugin.weights import find_weights
+from plugin.weights import require_weights
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def work(config: ServiceConfig, name: str, line: Connection, verbosity: int) -> 
 def prepare(config: ServiceConfig) -> Means:
     """Return what jobs are worked on with; the network is loaded."""
     archive = open_archive(config.archive) if config.archive else None
-    weights = find_weights(config.checkpoint, archive, config.work)
+    weights = require_weights(config.checkpoint, archive, config.work)
     if archive is not None:
         archive.close()
     engine = choose_engine(device=config.device, precision=config.precision)
