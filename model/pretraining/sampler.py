@@ -1,0 +1,50 @@
+"""Training batches: step ``n`` of a seed is always the same slices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.preprocess import network_input
+from model.pretraining.bank import Bank
+from model.pretraining.look import draw_look
+from model.pretraining.scanner import image, target
+from model.pretraining.view import draw_view
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Shares of sequences in the training slices."""
+
+    suppressed: float = 0.5
+    anything: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batch ``n``: slices (N, 2, grid, grid) and masks (N, 1, grid, grid)."""
+
+    bank: Bank
+    mix: Mix
+    seed: int
+    batch: int
+    grid_px: int
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draw the slices of one step."""
+        pairs = [self.draw(step, place) for place in range(self.batch)]
+        slices = torch.from_numpy(np.stack([s for s, _ in pairs]))
+        masks = torch.from_numpy(np.stack([m for _, m in pairs])[:, None])
+        return slices, masks.float()
+
+    def draw(self, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one slice as the network sees it, and its mask."""
+        rng = np.random.default_rng([self.seed, step, place])
+        volume = self.bank.patient(int(rng.integers(self.bank.plan.patients)))
+        look = draw_look(
+            rng, suppressed=self.mix.suppressed, anything=self.mix.anything
+        )
+        view = draw_view(volume, self.grid_px, rng)
+        return network_input(image(view, look, volume, rng)), target(view)

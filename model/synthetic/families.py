@@ -1,0 +1,150 @@
+"""Kinds of patients: those that pretraining sees, and those that it never does.
+
+Held-out anatomies are held out by construction: ``draw_training_patient`` cannot draw
+a chest as boxy as ``BOXY`` or an implant under the muscle.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from model.synthetic.patient import (
+    Arms,
+    Breast,
+    Implant,
+    ImplantPlane,
+    Patient,
+    Side,
+    draw_patient,
+    one_of,
+)
+
+BOXY = 2.7
+"""Squareness of the chest from which on a patient is held out."""
+Draw = Callable[[np.random.Generator], Patient]
+
+
+def draw_training_patient(rng: np.random.Generator) -> Patient:
+    """Draw a patient of a training family; half of them are ordinary."""
+    names = sorted(TRAINING)
+    name = "ordinary" if rng.random() < 0.5 else one_of(rng, names)
+    return TRAINING[name](rng)
+
+
+def _ordinary(rng: np.random.Generator) -> Patient:
+    patient = draw_patient(rng)
+    chest = replace(patient.chest, squareness=min(patient.chest.squareness, BOXY))
+    implants = tuple(
+        replace(i, plane=ImplantPlane.SUBGLANDULAR) for i in patient.implants
+    )
+    return replace(patient, chest=chest, implants=implants)
+
+
+def _resized(breast: Breast, projection_mm: float, width: float) -> Breast:
+    scale = projection_mm / breast.projection_mm
+    return replace(
+        breast,
+        projection_mm=projection_mm,
+        half_width_mm=breast.half_width_mm * width,
+        half_height_mm=breast.half_height_mm * width,
+        nipple_caudal_mm=breast.nipple_caudal_mm * scale,
+    )
+
+
+def _both(patient: Patient, projection_mm: float, width: float) -> Patient:
+    return replace(
+        patient,
+        right=_resized(patient.right, projection_mm, width),
+        left=_resized(patient.left, projection_mm, width),
+        sternum_share=float(np.clip(0.27 + 0.0018 * projection_mm, 0.27, 0.62)),
+    )
+
+
+def _small(rng: np.random.Generator) -> Patient:
+    return _both(_ordinary(rng), float(rng.uniform(8, 35)), float(rng.uniform(0.8, 1)))
+
+
+def _large(rng: np.random.Generator) -> Patient:
+    width = float(rng.uniform(1.0, 1.3))
+    return _both(_ordinary(rng), float(rng.uniform(120, 190)), width)
+
+
+def _ptotic(rng: np.random.Generator) -> Patient:
+    patient = _ordinary(rng)
+    fall, bulb = float(rng.uniform(0.25, 0.5)), float(rng.uniform(0.15, 0.32))
+    right, left = (
+        replace(b, nipple_caudal_mm=fall * b.projection_mm, bulb=bulb)
+        for b in (patient.right, patient.left)
+    )
+    return replace(patient, right=right, left=left)
+
+
+def _asymmetric(rng: np.random.Generator) -> Patient:
+    patient = _ordinary(rng)
+    share = float(rng.uniform(0.35, 0.8))
+    right = _resized(
+        patient.right, patient.right.projection_mm * share, (1 + share) / 2
+    )
+    return replace(patient, right=right)
+
+
+def _operated(rng: np.random.Generator) -> Patient:
+    """One breast after surgery: smaller, drawn aside, nipple displaced."""
+    patient = _asymmetric(rng)
+    right = replace(
+        patient.right,
+        nipple_lateral_mm=float(rng.normal(0, 18)),
+        bluntness=float(rng.uniform(2.2, 3.6)),
+        density=float(rng.uniform(0.02, 0.3)),
+    )
+    return replace(patient, right=right, lesion=None)
+
+
+def _one_breast(rng: np.random.Generator) -> Patient:
+    patient = _ordinary(rng)
+    return replace(patient, mastectomy=Side.RIGHT, lesion=None, implants=(), cysts=0)
+
+
+def _implants(rng: np.random.Generator, plane: ImplantPlane) -> Patient:
+    radius, thickness = float(rng.uniform(42, 62)), float(rng.uniform(28, 52))
+    implants = tuple(Implant(side, plane, radius, thickness) for side in Side)
+    return replace(_ordinary(rng), mastectomy=None, implants=implants)
+
+
+def _subglandular(rng: np.random.Generator) -> Patient:
+    return _implants(rng, ImplantPlane.SUBGLANDULAR)
+
+
+def _fat_poor(rng: np.random.Generator) -> Patient:
+    """A lean chest: little fat between skin and muscle, arms beside."""
+    patient = _small(rng)
+    chest = replace(patient.chest, fat_mm=float(rng.uniform(3, 6)))
+    return replace(patient, chest=chest, arms=one_of(rng, list(Arms)))
+
+
+def _boxy(rng: np.random.Generator) -> Patient:
+    patient = draw_patient(rng)
+    chest = replace(patient.chest, squareness=float(rng.uniform(BOXY + 0.1, 3.3)))
+    return replace(patient, chest=chest)
+
+
+def _subpectoral(rng: np.random.Generator) -> Patient:
+    return _implants(rng, ImplantPlane.SUBPECTORAL)
+
+
+TRAINING: Mapping[str, Draw] = {
+    "ordinary": _ordinary,
+    "small": _small,
+    "large": _large,
+    "ptotic": _ptotic,
+    "asymmetric": _asymmetric,
+    "operated": _operated,
+    "one breast": _one_breast,
+    "implants": _subglandular,
+    "lean": _fat_poor,
+}
+HELD_OUT: Mapping[str, Draw] = {
+    "boxy chest": _boxy,
+    "implants under the muscle": _subpectoral,
+}
