@@ -5,16 +5,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, write_carbon_csv
 from model.checkpoint import Manifest, write_checkpoint
 from model.engine import Engine
-from model.network import BreastFcn
 from model.phantom import VERSION as PHANTOM_VERSION
 from model.power import find_meters, gpu_uuids
 from model.pretraining.bank import Bank, BankPlan, open_bank
 from model.pretraining.loop import Desk, footprint_before, pretrain
 from model.pretraining.recipe import Limits, Recipe, Spent
+from model.pretraining.sampler import Stage
 from plugin.version import VERSION
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -70,7 +71,7 @@ def run_pretraining(options: PretrainOptions) -> PretrainOutcome:
 def _desk(
     bank: Bank,
     options: PretrainOptions,
-    publish: Callable[[BreastFcn, Spent, int], None],
+    publish: Callable[[nn.Module, Spent, Stage], None],
     footprint: Callable[[], Footprint],
 ) -> Desk:
     return Desk(
@@ -90,14 +91,14 @@ def _publisher(
     bank: Bank,
     options: PretrainOptions,
     footprint: Callable[[], Footprint],
-) -> Callable[[BreastFcn, Spent, int], None]:
+) -> Callable[[nn.Module, Spent, Stage], None]:
     """Return what writes the averaged network as a checkpoint."""
     recipe = options.recipe
 
-    def publish(network: BreastFcn, spent: Spent, grid_px: int) -> None:
+    def publish(network: nn.Module, spent: Spent, stage: Stage) -> None:
         manifest = Manifest(
             package_version=VERSION,
-            grid_px=grid_px,
+            grid_px=stage.grid_px,
             fold=0,
             seed=recipe.seed,
             training_cases=(),

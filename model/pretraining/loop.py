@@ -25,9 +25,9 @@ from model.carbon import Footprint
 from model.engine import Engine
 from model.errors import TrainingError
 from model.metrics import dice_loss
-from model.network import BreastFcn, new_network
+from model.network import new_network
 from model.pretraining.bank import Bank
-from model.pretraining.recipe import Limits, Recipe, Spent, share_of
+from model.pretraining.recipe import Limits, Recipe, Spent, Stage, share_of
 from model.pretraining.sampler import Batches
 from model.resume import read_progress, read_state, write_state
 
@@ -48,8 +48,8 @@ class Desk:
     folder: Path
     engine: Engine
     limits: Limits
-    publish: Callable[[BreastFcn, Spent, int], None]
-    """Takes the averaged network, what was spent, and the grid, every few minutes."""
+    publish: Callable[[nn.Module, Spent, Stage], None]
+    """Takes the averaged network, what was spent, and the stage, every few minutes."""
     footprint: Callable[[], Footprint | None] = lambda: None
     every_minutes: float = 5.0
     workers: int = 1
@@ -60,14 +60,14 @@ class _Run:
     """What changes while the network is trained."""
 
     recipe: Recipe
-    network: BreastFcn
-    average: BreastFcn
+    network: nn.Module
+    average: nn.Module
     optimizer: RAdam
     spent: Spent = field(default_factory=Spent)
     losses: list[float] = field(default_factory=list)
 
 
-def pretrain(recipe: Recipe, desk: Desk, start: BreastFcn | None = None) -> Spent:
+def pretrain(recipe: Recipe, desk: Desk, start: nn.Module | None = None) -> Spent:
     """Train until the limits are reached; publish on the way and at the end.
 
     Called again with the same folder it goes on, also under larger limits, which
@@ -76,19 +76,19 @@ def pretrain(recipe: Recipe, desk: Desk, start: BreastFcn | None = None) -> Spen
     run = _prepare(recipe, desk, start)
     clock, before = time.monotonic(), run.spent.minutes
     kept_at = clock
-    grid, batches = 0, iter(())
+    stage, batches = None, iter(())
     while (share := share_of(desk.limits, run.spent)) < 1:
-        if recipe.grid_px(share) != grid:
-            grid = recipe.grid_px(share)
-            batches = _batches(run, desk, grid)
+        if recipe.stage(share) != stage:
+            stage = recipe.stage(share)
+            batches = _batches(run, desk, stage)
         _step(run, next(batches), desk.engine, share)
         minutes = before + (time.monotonic() - clock) / 60
         run.spent = Spent(run.spent.steps + 1, minutes, _grams(desk.footprint()))
-        _log(run, desk, grid, share)
+        _log(run, desk, stage, share)
         if time.monotonic() - kept_at > 60 * desk.every_minutes:
-            _keep(run, desk, grid)
+            _keep(run, desk, stage)
             kept_at = time.monotonic()
-    _keep(run, desk, grid or recipe.grid_px(1.0))
+    _keep(run, desk, stage or recipe.stage(1.0))
     return run.spent
 
 
@@ -101,7 +101,7 @@ def footprint_before(folder: Path) -> Footprint | None:
     return Footprint(**{**record, "devices": tuple(record["devices"])})
 
 
-def _prepare(recipe: Recipe, desk: Desk, start: BreastFcn | None) -> _Run:
+def _prepare(recipe: Recipe, desk: Desk, start: nn.Module | None) -> _Run:
     network = new_network(seed=recipe.seed) if start is None else start
     network.to(desk.engine.device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(network)
@@ -136,9 +136,11 @@ def _both(run: _Run) -> nn.ModuleDict:
     return nn.ModuleDict({"live": run.network, "average": run.average})
 
 
-def _batches(run: _Run, desk: Desk, grid_px: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    run: _Run, desk: Desk, stage: Stage
+) -> Iterator[tuple[Tensor, Tensor]]:
     recipe = run.recipe
-    data = Batches(desk.bank, recipe.mix, recipe.seed, recipe.batch, grid_px)
+    data = Batches(desk.bank, recipe.mix, recipe.seed, stage)
     steps = range(run.spent.steps, ENDLESS)
     return iter(
         DataLoader(data, batch_size=None, sampler=steps, num_workers=desk.workers)
@@ -161,7 +163,7 @@ def _step(
     run.optimizer.zero_grad(set_to_none=True)
     (overlap + run.recipe.cross_entropy * entropy).backward()
     run.optimizer.step()
-    run.losses.append(float(overlap))
+    run.losses.append(float(overlap.detach()))
     _average(run)
 
 
@@ -174,7 +176,7 @@ def _average(run: _Run) -> None:
     torch._foreach_lerp_(mean, live, 1 - decay)
 
 
-def _keep(run: _Run, desk: Desk, grid_px: int) -> None:
+def _keep(run: _Run, desk: Desk, stage: Stage) -> None:
     """Store the state, then publish the average with statistics of its own."""
     footprint = desk.footprint()
     progress = {
@@ -185,13 +187,13 @@ def _keep(run: _Run, desk: Desk, grid_px: int) -> None:
     desk.folder.mkdir(parents=True, exist_ok=True)
     write_state(desk.folder / STATE_FILE, _both(run), run.optimizer, progress)
     average = copy.deepcopy(run.average)
-    measure_statistics(average, run.recipe, desk, grid_px)
-    desk.publish(average, run.spent, grid_px)
+    measure_statistics(average, run.recipe, desk, stage)
+    desk.publish(average, run.spent, stage)
 
 
 @torch.no_grad()
 def measure_statistics(
-    network: nn.Module, recipe: Recipe, desk: Desk, grid_px: int
+    network: nn.Module, recipe: Recipe, desk: Desk, stage: Stage
 ) -> None:
     """Set BatchNorm's statistics to their mean over batches of their own seed."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -200,7 +202,7 @@ def measure_statistics(
         norm.momentum = None  # a cumulative mean instead of a moving one
     network.train()
     seed = recipe.seed + CALIBRATION_SEED
-    data = Batches(desk.bank, recipe.mix, seed, recipe.batch, grid_px)
+    data = Batches(desk.bank, recipe.mix, seed, stage)
     for number in range(recipe.calibration_batches):
         slices = data[number][0].to(desk.engine.device)
         with desk.engine.autocast():
@@ -210,7 +212,7 @@ def measure_statistics(
     network.eval()
 
 
-def _log(run: _Run, desk: Desk, grid_px: int, share: float) -> None:
+def _log(run: _Run, desk: Desk, stage: Stage, share: float) -> None:
     if run.spent.steps % LOGGED_STEPS:
         return
     mean = sum(run.losses) / len(run.losses)
@@ -218,7 +220,7 @@ def _log(run: _Run, desk: Desk, grid_px: int, share: float) -> None:
     row = {
         "step": run.spent.steps,
         "minutes": round(run.spent.minutes, 3),
-        "grid_px": grid_px,
+        "grid_px": stage.grid_px,
         "dice_loss": round(mean, 5),
         "learning_rate": run.recipe.rate(share),
         "emitted_g": "unknown" if run.spent.carbon_g is None else run.spent.carbon_g,

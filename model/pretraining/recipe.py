@@ -8,18 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import TrainingError
-from model.pretraining.sampler import Mix
+from model.pretraining.sampler import Mix, Stage
 
 DEFAULT_RECIPE = Path(__file__).with_name("recipe.toml")
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A part of the budget with one grid."""
-
-    until: float
-    """Share of the budget at which the stage ends."""
-    grid_px: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +20,6 @@ class Recipe:
     seed: int
     learning_rate: float
     weight_decay: float
-    batch: int
     decay_from: float
     cross_entropy: float
     average_decay: float
@@ -38,12 +28,9 @@ class Recipe:
     mix: Mix
     stages: tuple[Stage, ...]
 
-    def grid_px(self, share: float) -> int:
-        """Return the grid at a share of the budget."""
-        for stage in self.stages:
-            if share < stage.until:
-                return stage.grid_px
-        return self.stages[-1].grid_px
+    def stage(self, share: float) -> Stage:
+        """Return the stage at a share of the budget."""
+        return next((s for s in self.stages if share < s.until), self.stages[-1])
 
     def rate(self, share: float) -> float:
         """Return the learning rate at a share of the budget: flat, then a cosine."""

@@ -23,18 +23,27 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the budget with one grid and batch size."""
+
+    until: float
+    """Share of the budget at which the stage ends."""
+    grid_px: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batches(Dataset[tuple[Tensor, Tensor]]):
     """Batch ``n``: slices (N, 2, grid, grid) and masks (N, 1, grid, grid)."""
 
     bank: Bank
     mix: Mix
     seed: int
-    batch: int
-    grid_px: int
+    stage: Stage
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """Draw the slices of one step."""
-        pairs = [self.draw(step, place) for place in range(self.batch)]
+        pairs = [self.draw(step, place) for place in range(self.stage.batch)]
         slices = torch.from_numpy(np.stack([s for s, _ in pairs]))
         masks = torch.from_numpy(np.stack([m for _, m in pairs])[:, None])
         return slices, masks.float()
@@ -46,5 +55,5 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         look = draw_look(
             rng, suppressed=self.mix.suppressed, anything=self.mix.anything
         )
-        view = draw_view(volume, self.grid_px, rng)
+        view = draw_view(volume, self.stage.grid_px, rng)
         return network_input(image(view, look, volume, rng)), target(view)

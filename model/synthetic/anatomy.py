@@ -160,6 +160,7 @@ def _torso(chest: Chest, point: Point) -> Field:
     dip = chest.sternal_dip_mm * np.exp(-((point.x / 22) ** 2))
     front = _sternum_mm(chest, point.z) + dip * (point.y < half_depth)
     width = chest.half_width_mm * (1 - 0.04 * ((point.z + 10) / 100) ** 2)
+    width = width + chest.shoulder_mm * _step(point.z, 60.0, 125.0)
     n = chest.squareness
     across = np.abs(point.x / width) ** n
     along = np.abs((point.y - front - half_depth) / half_depth) ** n
@@ -173,6 +174,7 @@ def _fat_thickness(
     side = np.abs(point.x) / chest.half_width_mm
     shape = 1 - 0.45 * np.exp(-((point.x / 28) ** 2)) + 0.35 * side**2
     uneven = 1 + 0.15 * draw_noise(rng, lattice, (45.0, 45.0, 45.0)).on(lattice)
+    shape = shape * (1 + chest.belly_fat * _step(-point.z, 40.0, 110.0))
     return np.asarray(chest.fat_mm * shape * np.maximum(uneven, 0.4), np.float32)
 
 
@@ -254,7 +256,7 @@ def _bed(base: Base, *, muscle: Field, fat_mm: Field) -> Field:
 
 def _arms(patient: Patient, point: Point) -> Field:
     """Return the arms as capsules; far away when outside the field of view."""
-    side = patient.chest.half_width_mm
+    side = patient.chest.half_width_mm + patient.arm_gap_mm
     lateral = np.abs(point.x)
     if patient.arms is Arms.OUTSIDE:
         return np.full_like(lateral, FAR_MM)
@@ -262,7 +264,8 @@ def _arms(patient: Patient, point: Point) -> Field:
         ends = (95.0, 60.0, side - 2), (235.0, -30.0, side + 4)
     else:
         ends = (130.0, 70.0, side + 40), (-250.0, 90.0, side + 54)
-    return _capsule(Point(point.z, point.y, lateral), *ends, radius_mm=42.0)
+    radius_mm = patient.arm_radius_mm
+    return _capsule(Point(point.z, point.y, lateral), *ends, radius_mm=radius_mm)
 
 
 def _capsule(

@@ -34,11 +34,24 @@ def draw_training_patient(rng: np.random.Generator) -> Patient:
 
 def _ordinary(rng: np.random.Generator) -> Patient:
     patient = draw_patient(rng)
-    chest = replace(patient.chest, squareness=min(patient.chest.squareness, BOXY))
+    chest = replace(
+        patient.chest,
+        squareness=min(patient.chest.squareness, BOXY),
+        shoulder_mm=float(rng.choice([0, 1]) * rng.uniform(0, 55)),
+        belly_fat=float(rng.choice([0, 1]) * rng.uniform(0, 1.8)),
+        muscle_fat=float(rng.choice([0, 1]) * rng.uniform(0.6, 2.0)),
+        pectoral_mm=float(rng.uniform(3, 22)),
+    )
     implants = tuple(
         replace(i, plane=ImplantPlane.SUBGLANDULAR) for i in patient.implants
     )
-    return replace(patient, chest=chest, implants=implants)
+    return replace(
+        patient,
+        chest=chest,
+        implants=implants,
+        arm_radius_mm=float(rng.uniform(32, 56)),
+        arm_gap_mm=float(rng.uniform(-22, 18)),
+    )
 
 
 def _resized(breast: Breast, projection_mm: float, width: float) -> Breast:
