@@ -136,9 +136,7 @@ def _both(run: _Run) -> nn.ModuleDict:
     return nn.ModuleDict({"live": run.network, "average": run.average})
 
 
-def _batches(
-    run: _Run, desk: Desk, stage: Stage
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(run: _Run, desk: Desk, stage: Stage) -> Iterator[tuple[Tensor, Tensor]]:
     recipe = run.recipe
     data = Batches(desk.bank, recipe.mix, recipe.seed, stage)
     steps = range(run.spent.steps, ENDLESS)

@@ -1,7 +1,8 @@
 """Kinds of patients: those that pretraining sees, and those that it never does.
 
 Held-out anatomies are held out by construction: ``draw_training_patient`` cannot draw
-a chest as boxy as ``BOXY`` or an implant under the muscle.
+a chest as boxy as ``BOXY`` or an implant under the muscle. Styles are held out because
+training slices are drawn by another renderer than test volumes.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from model.synthetic.patient import (
     draw_patient,
     one_of,
 )
+from model.synthetic.site import FatSuppression, Site, draw_site
 
 BOXY = 2.7
 """Squareness of the chest from which on a patient is held out."""
@@ -130,7 +132,7 @@ def _subglandular(rng: np.random.Generator) -> Patient:
 
 
 def _fat_poor(rng: np.random.Generator) -> Patient:
-    """A lean chest: little fat between skin and muscle, arms beside."""
+    """Draw a lean chest: little fat between skin and muscle."""
     patient = _small(rng)
     chest = replace(patient.chest, fat_mm=float(rng.uniform(3, 6)))
     return replace(patient, chest=chest, arms=one_of(rng, list(Arms)))
@@ -161,3 +163,47 @@ HELD_OUT: Mapping[str, Draw] = {
     "boxy chest": _boxy,
     "implants under the muscle": _subpectoral,
 }
+
+
+def draw_unseen_patient(rng: np.random.Generator) -> tuple[str, Patient]:
+    """Draw a patient for tests, and name its family: a third is of a held-out one."""
+    families = HELD_OUT if rng.random() < 1 / 3 else TRAINING
+    name = one_of(rng, list(families))
+    return name, families[name](rng)
+
+
+StyleDraw = Callable[[np.random.Generator, int, int], Site]
+
+
+def _site(rng: np.random.Generator, slices: int, matrix_px: int) -> Site:
+    return draw_site(rng, slices=slices, matrix_px=matrix_px)
+
+
+def _style(suppression: FatSuppression, spread: float, **faults: float) -> StyleDraw:
+    """Return what draws sites with one suppression and some faults of their own."""
+
+    def draw(rng: np.random.Generator, slices: int, matrix_px: int) -> Site:
+        site = draw_site(rng, slices=slices, matrix_px=matrix_px)
+        protocol = replace(
+            site.protocol, fat_suppression=suppression, contrast_spread=spread
+        )
+        return replace(site, protocol=protocol, faults=replace(site.faults, **faults))
+
+    return draw
+
+
+STYLES: Mapping[str, StyleDraw] = {
+    "no suppression": _style(FatSuppression.NONE, 0.2),
+    "partial suppression": _style(FatSuppression.PARTIAL, 0.2),
+    "full suppression": _style(FatSuppression.FULL, 0.2),
+    "any contrast": _style(FatSuppression.FULL, 0.8),
+    "noisy": _style(FatSuppression.PARTIAL, 0.3, noise=0.08),
+    "shaded": _style(
+        FatSuppression.FULL, 0.3, coil_depth_mm=75.0, bias=0.35, coil_imbalance=0.35
+    ),
+    "ghosted": _style(FatSuppression.NONE, 0.3, ghosting=0.12, halo=0.15, flare=0.5),
+    "folded": _style(FatSuppression.NONE, 0.3, wrap=0.8),
+    "suppression fails": _style(FatSuppression.FULL, 0.2, fat_failure=0.3),
+    "drawn": _site,
+}
+"""Sites for tests, drawn by ``model.phantom`` and not by the training renderer."""
