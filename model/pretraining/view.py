@@ -105,7 +105,7 @@ def _front_mm(patient: Labels, rng: np.random.Generator) -> float:
 
 
 def _draw_frame(front_mm: float, grid_px: int, rng: np.random.Generator) -> Frame:
-    width_mm = float(np.clip(rng.normal(342, 32), 250, 430))
+    width_mm = float(np.clip(rng.normal(335, 48), 220, 440))
     height_mm = width_mm * float(rng.choice([1.0, rng.uniform(0.72, 1.2)]))
     height_mm = max(height_mm, rng.uniform(30, 90) - front_mm)
     mm = max(width_mm, height_mm) / (FINER * grid_px)
