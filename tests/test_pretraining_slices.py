@@ -73,6 +73,17 @@ def test_a_batch_has_the_shape_and_range_of_network_input(bank: Bank) -> None:
     assert set(masks.unique().tolist()) <= {0.0, 1.0}
 
 
+def test_cropped_batches_lose_their_posterior_third_alone(bank: Bank) -> None:
+    whole, cropped = (
+        Batches(bank, Mix(cropped=share), 1, Stage(1.0, 96, 1))[0]
+        for share in (0.0, 1.0)
+    )
+    # two thirds of 96 rows
+    assert cropped[0].shape == (1, 2, 64, 96)
+    assert cropped[0].equal(whole[0][:, :, :64])
+    assert cropped[1].equal(whole[1][:, :, :64])
+
+
 def test_masks_lie_in_the_body_of_the_pre_contrast_phase(bank: Bank) -> None:
     seen = 0
     for seed in range(20):
