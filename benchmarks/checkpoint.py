@@ -37,6 +37,7 @@ END_MM = 15.0
 """How far around the first and the last breast slice the ends reach."""
 FEATURES = ("nearest_point_mm", "breast_size_mm", "nearest_point_px", "breast_size_px")
 SHOWN = 6
+LEAST_CASES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,16 +136,26 @@ def summary(scored: Sequence[Scored]) -> dict[str, float | int]:
         "cases": len(scored),
         "dice_mean": float(dices.mean()),
         "dice_p5": float(np.percentile(dices, 5)),
-        "end_dice_mean": float(np.mean(ends)),
-        "false_area_percent": 100 * float(np.mean(false)),
-        "false_area_percent_p95": 100 * float(np.percentile(false, 95)),
+        "cases_with_ends": len(ends),
+        "end_dice_mean": _mean(ends),
+        "cases_with_empty_slices": len(false),
+        "false_area_percent": 100 * _mean(false),
     }
 
 
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
 def agreement(scored: Sequence[Scored], feature: str) -> dict[str, float | int]:
-    """Return how one feature of the found masks follows that of the true ones."""
+    """Return how one feature of the found masks follows that of the true ones.
+
+    Only the number of cases where fewer than three show the feature in both masks.
+    """
     pairs = [(s.true[feature], s.found[feature]) for s in scored]
     both = np.array([pair for pair in pairs if None not in pair], float)
+    if len(both) < LEAST_CASES:
+        return {"cases": len(both)}
     errors = both[:, 1] - both[:, 0]
     return {
         "cases": len(both),

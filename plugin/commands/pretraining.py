@@ -1,6 +1,7 @@
 """The command that makes weights from synthetic patients: `brs pretrain`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,28 +31,20 @@ from plugin.train import or_unknown
 @option("--workers", default=1, help="Processes that draw slices.")
 @device_option
 @precision_option
-def pretrain(
-    *,
-    output: Path,
-    work: Path | None,
-    recipe: Path | None,
-    steps: int | None,
-    minutes: float | None,
-    carbon_budget_g: float | None,
-    emission_factor: float,
-    workers: int,
-    device: str,
-    precision: str,
-) -> None:
+def pretrain(output: Path, work: Path | None, **settings: Any) -> None:
     """Train from synthetic patients alone, with a carbon log; resumable."""
     options = PretrainOptions(
         output=output,
         work=work or output / "work",
-        engine=choose_engine(device=device, precision=precision),
-        recipe=read_recipe(recipe or DEFAULT_RECIPE),
-        limits=Limits(steps, minutes, carbon_budget_g),
-        workers=workers,
-        factor_kg_per_kwh=emission_factor,
+        engine=choose_engine(
+            device=settings["device"], precision=settings["precision"]
+        ),
+        recipe=read_recipe(settings["recipe"] or DEFAULT_RECIPE),
+        limits=Limits(
+            settings["steps"], settings["minutes"], settings["carbon_budget_g"]
+        ),
+        workers=settings["workers"],
+        factor_kg_per_kwh=settings["emission_factor"],
     )
     outcome = run_pretraining(options)
     say(
