@@ -94,7 +94,7 @@ def segment(
 def score(seed: int, style: str, anatomy: str, study: Study) -> Scored:
     """Return the scores of one study."""
     truth, found = study.truth, study.found
-    filled = truth.any(axis=(1, 2))
+    filled = np.asarray(truth.any(axis=(1, 2)), bool)
     ends = end_slices(filled, study.stack.placement.slice_mm)
     empty = found[~filled]
     return Scored(

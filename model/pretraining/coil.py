@@ -82,7 +82,8 @@ def draw_skin(view: View, rng: np.random.Generator) -> Skin:
 
 def noise(lattice: Lattice, scale_mm: float, rng: np.random.Generator) -> Field:
     """Draw smooth noise of mean 0 and variance 1 on a raster of one slice."""
-    return draw_noise(rng, lattice, (scale_mm,) * 3).on(lattice)[0]
+    field = draw_noise(rng, lattice, (scale_mm,) * 3).on(lattice)
+    return np.asarray(field[0], np.float32)
 
 
 def _distance_mm(mask: NDArray[np.bool_], mm: float) -> Field:

@@ -27,8 +27,8 @@ from model.errors import TrainingError
 from model.metrics import dice_loss
 from model.network import new_network
 from model.pretraining.bank import Bank
-from model.pretraining.recipe import Limits, Recipe, Spent, Stage, share_of
-from model.pretraining.sampler import Batches
+from model.pretraining.recipe import Limits, Recipe, Spent, share_of
+from model.pretraining.sampler import Batches, Stage
 from model.resume import read_progress, read_state, write_state
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,8 @@ def pretrain(recipe: Recipe, desk: Desk, start: nn.Module | None = None) -> Spen
     run = _prepare(recipe, desk, start)
     clock, before = time.monotonic(), run.spent.minutes
     kept_at = clock
-    stage, batches = None, iter(())
+    stage: Stage | None = None
+    batches: Iterator[tuple[Tensor, Tensor]] = iter(())
     while (share := share_of(desk.limits, run.spent)) < 1:
         if recipe.stage(share) != stage:
             stage = recipe.stage(share)
@@ -159,7 +160,8 @@ def _step(
     overlap = dice_loss(logits, masks)
     entropy = binary_cross_entropy_with_logits(logits, masks)
     run.optimizer.zero_grad(set_to_none=True)
-    (overlap + run.recipe.cross_entropy * entropy).backward()
+    loss = overlap + run.recipe.cross_entropy * entropy
+    loss.backward()  # type: ignore[no-untyped-call]
     run.optimizer.step()
     run.losses.append(float(overlap.detach()))
     _average(run)
@@ -170,8 +172,9 @@ def _average(run: _Run) -> None:
     """Move the average towards the weights; fast at first, so that it forgets them."""
     steps = run.spent.steps
     decay = min(run.recipe.average_decay, (1 + steps) / (10 + steps))
-    mean, live = list(run.average.parameters()), list(run.network.parameters())
-    torch._foreach_lerp_(mean, live, 1 - decay)
+    pairs = zip(run.average.parameters(), run.network.parameters(), strict=True)
+    for mean, live in pairs:
+        mean.lerp_(live, 1 - decay)
 
 
 def _keep(run: _Run, desk: Desk, stage: Stage) -> None:

@@ -64,8 +64,8 @@ def image(
     pairs = (view.before, look.pre, 1.0), (view.after, look.post, gain)
     phases = []
     for layers, table, factor in pairs:
-        signal = sum(_signal(t, table, look, fields) for t in layers) / len(layers)
-        signal = _scan(signal, layers[0], view, faults)
+        shown = [_signal(t, table, look, fields) for t in layers]
+        signal = _scan(np.mean(shown, axis=0), layers[0], view, faults)
         phases.append(_magnitude(signal / unit, faults, rng) * np.float32(factor))
     if rng.random() < 0.07:
         phases[1] = phases[0].copy()
@@ -195,7 +195,7 @@ def _stored(phases: Field, rng: np.random.Generator) -> Field:
         phases = top * (np.maximum(phases, 0) / top) ** bend
     if rng.random() < 0.15:
         step = top / float(rng.choice([60, 120, 255]))
-        phases = np.rint(phases / step) * step
+        phases = np.asarray(np.rint(phases / step) * step, np.float32)
     if rng.random() < 0.1:
         phases = np.where(phases < 0.08 * rng.random() * top, 0, phases)
     return np.asarray(phases, np.float32)
@@ -234,7 +234,8 @@ def _cropped(values: Field, view: View) -> Field:
 def _averaged(values: Field) -> Field:
     rows, columns = values.shape[0] // FINER, values.shape[1] // FINER
     blocks = values[: rows * FINER, : columns * FINER]
-    return blocks.reshape(rows, FINER, columns, FINER).mean(axis=(1, 3))
+    mean = blocks.reshape(rows, FINER, columns, FINER).mean(axis=(1, 3))
+    return np.asarray(mean, np.float32)
 
 
 def _padded(values: Field, grid_px: int) -> Field:

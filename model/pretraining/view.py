@@ -163,7 +163,8 @@ def _move(
 
 def _wave(frame: Frame, scale_mm: float, rng: np.random.Generator) -> Field:
     lattice = frame.lattice
-    return draw_noise(rng, lattice, (scale_mm,) * 3).on(lattice)[0]
+    field = draw_noise(rng, lattice, (scale_mm,) * 3).on(lattice)
+    return np.asarray(field[0], np.float32)
 
 
 def _neighbours(number: int, frame: Frame, rng: np.random.Generator) -> tuple[int, ...]:
