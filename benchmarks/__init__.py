@@ -1,1 +1,1 @@
-"""The long measurements, `make bench`."""
+"""Long measurements over synthetic patients, each a command of its own."""

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 COARSE_MM = 3.0
-VERSION = 1
+VERSION = 2
 """Raised whenever the same parameters give another image."""
 
 

@@ -13,6 +13,7 @@ from plugin import log
 from plugin.commands.container import command_lint, launch
 from plugin.commands.masks import evaluate, export, import_, review
 from plugin.commands.pool import demo, rank
+from plugin.commands.pretraining import pretrain
 from plugin.commands.result import say
 from plugin.commands.segmenting import segment
 from plugin.commands.service import serve
@@ -36,7 +37,7 @@ def cli(verbose: int) -> None:
 
 
 for command in (
-    *(demo, rank, train, finetune, segment),
+    *(demo, rank, pretrain, train, finetune, segment),
     *(review, evaluate, export, import_, serve),
     *(command_lint, launch, xnat_install, doctor),
 ):

@@ -5,13 +5,6 @@ the sternum at the height of the breasts, x left, y posterior, z towards the hea
 A surface is a field that is negative inside its structure and grows about 1 per
 millimetre, so that thicknesses can be added to it. All are evaluated on one coarse
 lattice, after one smooth deformation of space.
-
-Breast region, the rule of the masks: skin, fat and gland in front of the pectoral
-muscle and chest wall, within a base that is a smooth closed curve on the chest (an
-ellipse-like footprint with an axillary tail, reaching the mid-line medially and the
-axillary fold laterally). Towards the upper and lower ends of that base the region ends
-ever closer to the skin, so that it is a lens in three dimensions and its area runs to
-zero at the cranio-caudal ends instead of jumping. What hangs over the chest is breast.
 """
 
 from dataclasses import dataclass
@@ -19,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.synthetic.band import FOLD_SHARE, build_bands
 from model.synthetic.lattice import Field, Lattice, draw_noise, gradient_norm
 from model.synthetic.patient import Arms, Breast, Chest, Patient, Side
 
@@ -27,7 +21,7 @@ MERGE_MM = 24.0
 """Radius with which breast and chest run into one another."""
 SIDE_RIM, END_RIM = 0.12, 0.5
 """Part of the base, from its rim and its upper and lower ends, where it thins."""
-REGION_SCALE_MM = 60.0
+BED_SCALE_MM = 60.0
 """Turns the base's dimensionless field into about millimetres."""
 UPPER_SLOPE, LOWER_SLOPE = 0.22, 0.12
 """How much longer each half is at its root than half way to the nipple."""
@@ -51,8 +45,10 @@ class Anatomy:
     body: Field
     muscle: Field
     ribs: Field
+    bed: dict[Side, Field]
+    """Where the gland of each breast may lie."""
     region: dict[Side, Field]
-    """Breast region of each side that carries a breast."""
+    """Breast region of each side that carries a breast; see ``band``."""
     radius: dict[Side, Field]
     """Distance from a breast's axis as a share of its surface's, 1 on the skin."""
     nipple: Field
@@ -93,7 +89,7 @@ def build_anatomy(
     fat_mm = _fat_thickness(patient.chest, lattice, point, rng)
     muscle = chest + fat_mm
     body, nipple = chest, np.full_like(chest, FAR_MM)
-    region, radius = {}, {}
+    bed, radius = {}, {}
     for side in patient.sides():
         breast, lateral = patient.breast(side), side.sign * point.x
         axis = _axis(breast, patient.chest, lateral, point)
@@ -102,15 +98,24 @@ def build_anatomy(
         body = _merge(body, surface, MERGE_MM)
         nipple = np.minimum(nipple, _nipple(breast, lateral, point))
         base = _base(breast, patient.chest, axis, point)
-        region[side] = _region(base, muscle=muscle, fat_mm=fat_mm)
+        bed[side] = _bed(base, muscle=muscle, fat_mm=fat_mm)
     arms = _arms(patient, point)
+    fold_x_mm = FOLD_SHARE * patient.chest.half_width_mm
     return Anatomy(
         lattice=lattice,
         point=point,
         body=_merge(np.minimum(body, nipple), arms, 12.0),
         muscle=muscle,
         ribs=muscle + _muscle_thickness(patient.chest, point),
-        region=region,
+        bed=bed,
+        region=build_bands(
+            patient,
+            point.z,
+            behind_fold=point.y - chest_front_mm(patient.chest, fold_x_mm, point.z),
+            muscle=muscle,
+            fat_mm=fat_mm,
+            radius=radius,
+        ),
         radius=radius,
         nipple=nipple,
         arms=arms,
@@ -155,6 +160,7 @@ def _torso(chest: Chest, point: Point) -> Field:
     dip = chest.sternal_dip_mm * np.exp(-((point.x / 22) ** 2))
     front = _sternum_mm(chest, point.z) + dip * (point.y < half_depth)
     width = chest.half_width_mm * (1 - 0.04 * ((point.z + 10) / 100) ** 2)
+    width = width + chest.shoulder_mm * _step(point.z, 60.0, 125.0)
     n = chest.squareness
     across = np.abs(point.x / width) ** n
     along = np.abs((point.y - front - half_depth) / half_depth) ** n
@@ -168,6 +174,7 @@ def _fat_thickness(
     side = np.abs(point.x) / chest.half_width_mm
     shape = 1 - 0.45 * np.exp(-((point.x / 28) ** 2)) + 0.35 * side**2
     uneven = 1 + 0.15 * draw_noise(rng, lattice, (45.0, 45.0, 45.0)).on(lattice)
+    shape = shape * (1 + chest.belly_fat * _step(-point.z, 40.0, 110.0))
     return np.asarray(chest.fat_mm * shape * np.maximum(uneven, 0.4), np.float32)
 
 
@@ -239,17 +246,17 @@ def _base(breast: Breast, chest: Chest, axis: Axis, point: Point) -> Base:
     return Base(-_merge(-lobe, -tail, 0.25), height)
 
 
-def _region(base: Base, *, muscle: Field, fat_mm: Field) -> Field:
-    """Return the region's surface; near the rim of its base it leaves the muscle."""
+def _bed(base: Base, *, muscle: Field, fat_mm: Field) -> Field:
+    """Return the bed's surface; near the rim of its base it leaves the muscle."""
     inwards = np.minimum(base.inside / SIDE_RIM, base.height / END_RIM)
     lift_mm = fat_mm * (1 - np.clip(inwards, 0, 1))
-    surface: Field = np.maximum(-REGION_SCALE_MM * base.inside, lift_mm - muscle)
+    surface: Field = np.maximum(-BED_SCALE_MM * base.inside, lift_mm - muscle)
     return surface
 
 
 def _arms(patient: Patient, point: Point) -> Field:
     """Return the arms as capsules; far away when outside the field of view."""
-    side = patient.chest.half_width_mm
+    side = patient.chest.half_width_mm + patient.arm_gap_mm
     lateral = np.abs(point.x)
     if patient.arms is Arms.OUTSIDE:
         return np.full_like(lateral, FAR_MM)
@@ -257,7 +264,8 @@ def _arms(patient: Patient, point: Point) -> Field:
         ends = (95.0, 60.0, side - 2), (235.0, -30.0, side + 4)
     else:
         ends = (130.0, 70.0, side + 40), (-250.0, 90.0, side + 54)
-    return _capsule(Point(point.z, point.y, lateral), *ends, radius_mm=42.0)
+    radius_mm = patient.arm_radius_mm
+    return _capsule(Point(point.z, point.y, lateral), *ends, radius_mm=radius_mm)
 
 
 def _capsule(

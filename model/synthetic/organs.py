@@ -120,12 +120,12 @@ def _gland(patient: Patient, anatomy: Anatomy, rng: np.random.Generator) -> Fiel
     gland = np.full_like(lobes, -FAR_MM)
     for side in patient.sides():
         breast = patient.breast(side)
-        inside = np.maximum(anatomy.region[side], anatomy.body) < -2
+        inside = np.maximum(anatomy.bed[side], anatomy.body) < -2
         score = lobes - breast.ducts * ducts - _gland_distance(patient, side, anatomy)
         if not inside.any():
             continue
         score = score - np.quantile(score[inside], 1 - breast.density)
-        gland = np.where(anatomy.region[side] < 0, score, gland)
+        gland = np.where(anatomy.bed[side] < 0, score, gland)
     return gland.astype(np.float32)
 
 

@@ -119,6 +119,12 @@ class Chest:
     heart_mm: float
     diaphragm_mm: float
     """Height of the liver's dome."""
+    shoulder_mm: float = 0.0
+    """Widening towards the shoulders, on each side."""
+    belly_fat: float = 0.0
+    """Thickening of the fat below the breasts, as a share of itself."""
+    muscle_fat: float = 0.0
+    """Half thickness of the fat plane within the chest muscles, mm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,9 @@ class Patient:
     pitch_deg: float
     motion_mm: float
     """Typical displacement between the pre- and post-contrast phases."""
+    arm_radius_mm: float = 42.0
+    arm_gap_mm: float = 0.0
+    """Shift of the arms away from the chest; negative presses them on it."""
 
     def breast(self, side: Side) -> Breast:
         """Return the breast of one side."""

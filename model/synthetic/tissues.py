@@ -127,6 +127,7 @@ def _paint_slab(body: Body, slab: Lattice, surface: Field) -> Labels:
     muscle = body.on(body.anatomy.muscle, slab)
     inside = surface < 0
     labels[inside & (muscle < 0)] = Tissue.MUSCLE
+    _paint_muscle_fat(body, slab, labels, muscle)
     _paint_chest(body, slab, labels, inside)
     _paint_breast(body, slab, labels, muscle)
     skin_mm = body.patient.chest.skin_mm
@@ -139,6 +140,17 @@ def _paint_slab(body: Body, slab: Lattice, surface: Field) -> Labels:
             Tissue.MARKER
         )
     return labels
+
+
+def _paint_muscle_fat(body: Body, slab: Lattice, labels: Labels, muscle: Field) -> None:
+    """Paint the fat plane between the layers of muscle in front of the ribs."""
+    half_mm = body.patient.chest.muscle_fat
+    if half_mm == 0:
+        return
+    ribs = body.on(body.anatomy.ribs, slab)
+    middle = np.abs(muscle + 0.55 * (ribs - muscle)) < half_mm
+    uneven = body.grain.lung.on(slab) > -0.4
+    labels[(labels == Tissue.MUSCLE) & middle & uneven] = Tissue.FAT
 
 
 def _paint_chest(body: Body, slab: Lattice, labels: Labels, inside: Mask) -> None:

@@ -1,0 +1,1 @@
+"""Training without a patient: synthetic anatomies, random scanners, one recipe."""

@@ -1,0 +1,68 @@
+"""Training batches: step ``n`` of a seed is always the same slices."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.preprocess import network_input
+from model.pretraining.bank import Bank
+from model.pretraining.look import draw_look
+from model.pretraining.scanner import image, target
+from model.pretraining.view import draw_view
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Shares of sequences in the training slices, and of cropped batches."""
+
+    suppressed: float = 0.5
+    anything: float = 0.25
+    cropped: float = 0.0
+    """Share of batches without their posterior third, which is a third cheaper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the budget with one grid and batch size."""
+
+    until: float
+    """Share of the budget at which the stage ends."""
+    grid_px: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batch ``n``: slices (N, 2, grid, grid) and masks (N, 1, grid, grid)."""
+
+    bank: Bank
+    mix: Mix
+    seed: int
+    stage: Stage
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draw the slices of one step."""
+        pairs = [self.draw(step, place) for place in range(self.stage.batch)]
+        slices = torch.from_numpy(np.stack([s for s, _ in pairs]))
+        masks = torch.from_numpy(np.stack([m for _, m in pairs])[:, None])
+        rows = self._rows(step)
+        return slices[:, :, :rows], masks[:, :, :rows].float()
+
+    def _rows(self, step: int) -> int:
+        """Return how many rows of a step's slices are kept, a multiple of 8."""
+        chance = np.random.default_rng([self.seed, step]).random()
+        grid_px = self.stage.grid_px
+        return grid_px * 2 // 3 // 8 * 8 if chance < self.mix.cropped else grid_px
+
+    def draw(self, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw one slice as the network sees it, and its mask."""
+        rng = np.random.default_rng([self.seed, step, place])
+        volume = self.bank.patient(int(rng.integers(self.bank.plan.patients)))
+        look = draw_look(
+            rng, suppressed=self.mix.suppressed, anything=self.mix.anything
+        )
+        view = draw_view(volume, self.stage.grid_px, rng)
+        return network_input(image(view, look, volume, rng)), target(view)
