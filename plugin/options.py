@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from model.selection import STRATEGIES
+from model.selection import NETWORK_STRATEGIES, STRATEGIES
 from plugin.dce import DceRules
 from plugin.rules import read_rules
 
@@ -61,7 +61,7 @@ upload_option = option(
 )
 strategy_option = option(
     "--strategy",
-    type=click.Choice(sorted(STRATEGIES)),
+    type=click.Choice(sorted(STRATEGIES.keys() - NETWORK_STRATEGIES.keys())),
     default="bag",
     help="How sessions are chosen for annotation.",
 )
