@@ -1,11 +1,11 @@
 """From a slice stack to probabilities and a mask."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from model.engine import Engine
 from model.preprocess import network_input
@@ -22,10 +22,27 @@ def predict(
 
     ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``.
     """
+    return _mapped(voxels, network, engine, torch.sigmoid)
+
+
+def predict_logits(
+    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
+) -> NDArray[np.float32]:
+    """Return what ``predict`` takes the sigmoid of; the mask is where it is >= 0."""
+    return _mapped(voxels, network, engine, torch.clone)
+
+
+def _mapped(
+    voxels: NDArray[np.floating],
+    network: nn.Module,
+    engine: Engine,
+    of_logits: Callable[[Tensor], Tensor],
+) -> NDArray[np.float32]:
     network.eval().to(engine.device).to(memory_format=torch.channels_last)
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)
     for part in _parts(len(voxels), engine):
-        out[part] = _predict_batch(voxels[part], network, engine)
+        logits = _logits(voxels[part], network, engine)
+        out[part] = of_logits(logits)[:, 0].cpu().numpy()
     return out
 
 
@@ -35,13 +52,11 @@ def _parts(slices: int, engine: Engine) -> Iterator[slice]:
 
 
 @torch.inference_mode()
-def _predict_batch(
-    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
-) -> NDArray[np.float32]:
+def _logits(voxels: NDArray[np.floating], network: nn.Module, engine: Engine) -> Tensor:
     batch = torch.from_numpy(network_input(voxels)).to(
         engine.device, memory_format=torch.channels_last
     )
     with engine.autocast():
         logits = network(batch)
-    probability: NDArray[np.float32] = logits.float().sigmoid()[:, 0].cpu().numpy()
-    return probability
+    found: Tensor = logits.float()
+    return found

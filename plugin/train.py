@@ -3,13 +3,16 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.atomic import write_atomically
 from model.bag import BagFeatures
+from model.calibration import Calibration, calibrated, thinned
 from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, add, write_carbon_csv
 from model.checkpoint import (
     Checkpoint,
@@ -20,7 +23,7 @@ from model.checkpoint import (
 from model.dataset import CaseStore, Fold, patient_folds
 from model.engine import Engine
 from model.evaluate import CaseScore, Origin, SliceScore, score_case, write_csv
-from model.inference import THRESHOLD, predict
+from model.inference import predict_logits
 from model.network import BreastFcn, new_network
 from model.power import find_meters, gpu_uuids
 from model.progress import Budget, TrainConfig
@@ -150,28 +153,35 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
             footprint=log.footprint,
         )
         result = fit(network, fold, options.config, bench)
+    calibration = _score_validation(fold, room, network)
     manifest = _manifest(fold, room, result, log.footprint())
-    _score_validation(fold, room, network)
+    manifest = replace(manifest, metrics={**manifest.metrics, **asdict(calibration)})
     shutil.copyfile(folder / "history.csv", path.with_suffix(".history.csv"))
     return write_checkpoint(network, manifest, path)
 
 
-def _score_validation(fold: Fold, room: _Room, network: BreastFcn) -> None:
+def _score_validation(fold: Fold, room: _Room, network: BreastFcn) -> Calibration:
     """Write the held-out cases' scores, on the network's grid, to validation-K/."""
     engine, store = room.options.engine, room.store
+    infos = [store.info(case_id) for case_id in fold.validation]
+    pixels = sum(info.slices * info.grid_px**2 for info in infos)
     slices: list[SliceScore] = []
     cases: list[CaseScore] = []
-    for case_id in fold.validation:
-        info = store.info(case_id)
-        found = predict(store.stack(case_id), network, engine) >= THRESHOLD
+    seen: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
+    for info in infos:
+        logits = predict_logits(store.stack(info.case_id), network, engine)
+        truth = store.mask(info.case_id)
         spacing_mm = (info.slice_mm, info.mm_per_px, info.mm_per_px)
         of_slices, of_case = score_case(
-            case_id, found, store.mask(case_id), spacing_mm=spacing_mm
+            info.case_id, logits >= 0, truth, spacing_mm=spacing_mm
         )
         slices += of_slices
         cases.append(of_case)
+        seen.append((thinned(logits, pixels=pixels), thinned(truth, pixels=pixels)))
     origin = Origin("validation", str(engine), engine.precision)
     write_csv(_validation(room.output, fold), slices, cases, origin=origin)
+    values, labels = zip(*seen, strict=True)
+    return calibrated(np.concatenate(values), np.concatenate(labels))
 
 
 def _validation(output: Path, fold: Fold) -> Path:
