@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from model.atomic import write_atomically
 from model.bag import BagFeatures
-from model.calibration import Calibration, calibrated, thinned
+from model.calibration import Calibration
 from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, add, write_carbon_csv
 from model.checkpoint import (
     Checkpoint,
@@ -22,12 +20,12 @@ from model.checkpoint import (
 )
 from model.dataset import CaseStore, Fold, patient_folds
 from model.engine import Engine
-from model.evaluate import CaseScore, Origin, SliceScore, score_case, write_csv
-from model.inference import predict_logits
+from model.evaluate import Origin, write_csv
 from model.network import BreastFcn, new_network
 from model.power import find_meters, gpu_uuids
 from model.progress import Budget, TrainConfig
 from model.train import Bench, FitResult, as_footprint, fit, footprint_before
+from model.validation import held_out
 from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.fold_store import keep_files, keep_fold, recall_fold
@@ -162,26 +160,12 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
 
 def _score_validation(fold: Fold, room: _Room, network: BreastFcn) -> Calibration:
     """Write the held-out cases' scores, on the network's grid, to validation-K/."""
-    engine, store = room.options.engine, room.store
-    infos = [store.info(case_id) for case_id in fold.validation]
-    pixels = sum(info.slices * info.grid_px**2 for info in infos)
-    slices: list[SliceScore] = []
-    cases: list[CaseScore] = []
-    seen: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
-    for info in infos:
-        logits = predict_logits(store.stack(info.case_id), network, engine)
-        truth = store.mask(info.case_id)
-        spacing_mm = (info.slice_mm, info.mm_per_px, info.mm_per_px)
-        of_slices, of_case = score_case(
-            info.case_id, logits >= 0, truth, spacing_mm=spacing_mm
-        )
-        slices += of_slices
-        cases.append(of_case)
-        seen.append((thinned(logits, pixels=pixels), thinned(truth, pixels=pixels)))
+    engine = room.options.engine
+    found = held_out(network, fold.validation, room.store, engine)
     origin = Origin("validation", str(engine), engine.precision)
-    write_csv(_validation(room.output, fold), slices, cases, origin=origin)
-    values, labels = zip(*seen, strict=True)
-    return calibrated(np.concatenate(values), np.concatenate(labels))
+    folder = _validation(room.output, fold)
+    write_csv(folder, found.slices, found.cases, origin=origin)
+    return found.calibration
 
 
 def _validation(output: Path, fold: Fold) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import filled_store
+from cases import filled_store, small_network
 from torch import nn
 
 from model.carbon import Footprint, footprint
@@ -35,18 +35,6 @@ CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
     return filled_store(tmp_path_factory.mktemp("store"), ("a", "b", "c"))
-
-
-def small_network() -> nn.Module:
-    """A network of the same signature whose epochs take milliseconds."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(2, 8, 5, padding=2),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.Conv2d(8, 1, 5, padding=2),
-    )
 
 
 def bench(store: CaseStore, folder: Path, **changes: object) -> Bench:
