@@ -119,8 +119,10 @@ def signed(difference: Interval | None, digits: int = 4) -> str:
 
 
 def headline_test(study: Study) -> str:
-    """Return the test set on which strategies can be compared: the common one."""
-    return COMMON if study.pool.common else UNSELECTED
+    """Return the test set that verdicts rest on: the common one, if it can tell."""
+    infos = study.pool.infos
+    patients = {infos[case].patient_key for case in study.pool.common}
+    return COMMON if len(patients) >= LEAST_PAIRS else UNSELECTED
 
 
 def _family(

@@ -78,7 +78,7 @@ class Ranking:
     def to_json(self) -> str:
         """Return the manifest as JSON text that ``from_json`` reads back."""
         document = {"format": FORMAT, **asdict(self)}
-        document["candidates"] = list(map(_record, self.candidates))
+        document["candidates"] = list(map(candidate_record, self.candidates))
         return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -165,7 +165,8 @@ def _seen(candidate: Candidate, columns: Sequence[str]) -> list[object]:
     return ["" if value is None else value for value in values]
 
 
-def _record(candidate: Candidate) -> dict[str, Any]:
+def candidate_record(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate ready for JSON."""
     record = asdict(candidate)
     if candidate.evidence is None:
         del record["evidence"]
@@ -177,12 +178,13 @@ def _from_document(document: Mapping[str, Any]) -> Ranking:
     if found != FORMAT:
         raise ValueError(f"format {found!r}")
     values = {f.name: document[f.name] for f in fields(Ranking) if f.name != "first"}
-    values["candidates"] = tuple(map(_candidate, document["candidates"]))
+    values["candidates"] = tuple(map(candidate_from, document["candidates"]))
     values["picks"] = tuple(Pick(**pick) for pick in document["picks"])
     return Ranking(**values, first=tuple(document.get("first", ())))
 
 
-def _candidate(values: Mapping[str, Any]) -> Candidate:
+def candidate_from(values: Mapping[str, Any]) -> Candidate:
+    """Return the candidate that ``candidate_record`` made a record of."""
     features = dict(values["features"])
     features["rule"] = TouchRule(**features["rule"])
     return Candidate(

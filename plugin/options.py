@@ -75,14 +75,26 @@ precision_option = option(
 )
 
 
-def training_options(command: Command) -> Command:
-    """Add what decides a training; defaults are the paper's (Table 1)."""
-    for decorate in reversed(_TRAINING):
+def config_options(command: Command) -> Command:
+    """Add what decides a network's weights; defaults are the paper's (Table 1)."""
+    for decorate in reversed(_CONFIG):
         command = decorate(command)
     return command
 
 
-_TRAINING = (
+def training_options(command: Command) -> Command:
+    """Add what decides a training, and the limits of each fold."""
+    for decorate in reversed(_LIMITS):
+        command = decorate(command)
+    return config_options(command)
+
+
+emission_option = option(
+    "--emission-factor",
+    default=0.475,
+    help="kg of CO2 per kWh; the default is the paper's world mean.",
+)
+_CONFIG = (
     option("--grid", default=256, help="Rows and columns of the network's input."),
     option("--folds", default=5, help="Folds of the cross-validation, by patient."),
     option("--fold", type=int, help="Train only this fold, from 0."),
@@ -105,15 +117,13 @@ _TRAINING = (
         help="Measure BatchNorm over so many slices before each validation.",
     ),
     option("--deterministic", is_flag=True, help="Same bits on every run."),
+)
+_LIMITS = (
     option(
         "--carbon-budget-g",
         type=float,
         help="Stop a fold at its best epoch once it emitted this many grams of CO2.",
     ),
     option("--minutes", type=float, help="Stop a fold after this many minutes."),
-    option(
-        "--emission-factor",
-        default=0.475,
-        help="kg of CO2 per kWh; the default is the paper's world mean.",
-    ),
+    emission_option,
 )

@@ -20,9 +20,17 @@ from model.evaluate import (
     SliceScore,
     Summary,
 )
+from model.experiment import Design
 from model.progress import EpochRecord
 from model.ranking import Ranking
 from model.selection import STRATEGIES
+from model.study_files import (
+    CELL_COLUMNS,
+    COMPARISON_COLUMNS,
+    SCORE_COLUMNS,
+    TABLE_COLUMNS,
+    Document,
+)
 from plugin.cli import cli
 from plugin.errors import EXIT_CODES
 from plugin.pipeline import SessionResult
@@ -143,6 +151,13 @@ COLUMNS = {
     "`mask.json`": names_of(MaskRecord),
     "`slices.csv`": names_of(SliceScore),
     "`cases.csv`": names_of(CaseScore),
+    "`table.csv`": [
+        n.removesuffix("_low").removesuffix("_high") for n in TABLE_COLUMNS
+    ],
+    "`comparisons.csv`": COMPARISON_COLUMNS,
+    "`cells.csv`": CELL_COLUMNS,
+    "`scores.csv`": SCORE_COLUMNS,
+    "`experiment.json`": ["format", *names_of(Document, Design)],
     "`summary.json`": names_of(Summary, Origin, SliceCounts, Distribution),
 }
 

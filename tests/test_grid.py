@@ -20,7 +20,8 @@ from model.dataset import CaseStore
 from model.errors import StoreError, TrainingError
 from model.experiment import Design, Pool, cells, order, select
 from model.grid import Allowance, Grid, Stop, one_by_one, run_grid
-from model.study import read_study, rows
+from model.results import read_study
+from model.table import rows
 
 CASES = 14
 DESIGN = Design(("random", "bag", "uncertainty"), (0.3, 0.6), (0,), CONFIG)
@@ -146,6 +147,20 @@ def test_a_grid_runs_every_cell_once_and_knows_it_again(
     asked = grid.rankings["uncertainty-0-0.6.json"]
     assert asked.first in first
     assert all(c.evidence and c.evidence.members == 4 for c in asked.candidates)
+
+
+def test_a_row_tells_the_vote_of_its_folds(store: CaseStore, done: Path) -> None:
+    made, lab = pool(DESIGN, CASES), lab_at(done, store)
+    grid = run_grid(made, DESIGN, lab, refuse, Allowance())
+    study = read_study(grid, made, lab, minutes_per_slice=1.0)
+    votes = study.votes["bag", 0.3, 0]
+    keys = [r.cell.key for r in grid.runs if r.selection.strategy == "bag"][:2]
+    case = made.common[0]
+    # Two folds: a pixel is voted for when both masks hold it.
+    both = np.logical_and(*(lab.cells.test(key, case).mask for key in keys))
+    truth = store.mask(case)
+    dice = 2 * (both & truth).sum() / (both.sum() + truth.sum())
+    assert votes[case] == pytest.approx(dice)
 
 
 def test_an_hour_less_than_needed_is_said_and_gone_on_from(

@@ -1,86 +1,20 @@
 """Tables and verdicts of studies whose scores are written down by hand."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
+from bag_pools import candidate
 from report_inputs import scored, used
-from studies import CONFIG, pool
+from studies import POOL, case_means, noise, study
 
-from model.calibration import Calibration
-from model.carbon import Footprint
-from model.cell_store import CellRecord, Scored
+from model.cell_store import Scored
 from model.comparison import Comparison, comparisons, minutes_for, signed
-from model.dataset import Fold
-from model.experiment import Cell, Design, Selection
-from model.grid import Run
-from model.study import COMMON, UNSELECTED, CaseMeans, Result, Study, means, rows
+from model.results import means
+from model.study import COMMON, UNSELECTED, Study
+from model.table import bag_gap, rows
 
-DESIGN = Design(("random", "bag"), (0.25, 0.5), (0, 1), CONFIG)
-POOL = pool(DESIGN, 60)  # 12 patients in the common test set
-EVERYONE = tuple(POOL.patients())
-SLICES = dict.fromkeys(POOL.infos, 4)
-
-DiceOf = Callable[[str, float, int, int], float]
-"""Strategy, proportion, seed, number of the case -> Dice."""
-
-
-def case_means(case: str, dice: float, *, slices: int = 4) -> CaseMeans:
-    return CaseMeans(case, slices, dice, dice, dice, dice, 2.0, 4.0, 5 - dice, dice)
-
-
-def result(
-    strategy: str,
-    proportion: float,
-    seed: int,
-    dice: Callable[[int], float],
-    *,
-    footprint: Footprint | None = None,
-) -> Result:
-    count = round(proportion * len(EVERYONE))
-    start = seed if strategy == "random" else 10
-    cases = EVERYONE[start : start + count]
-    others = tuple(case for case in EVERYONE if case not in cases)
-    tested = (*others, *POOL.common)
-    key = f"{strategy}-{proportion}-{seed}"
-    record = CellRecord(
-        key=key,
-        fold=0,
-        seed=seed,
-        train=cases[1:],
-        validation=cases[:1],
-        epochs=2,
-        best_epoch=1,
-        stopped_by="epochs",
-        validation_dice=0.9,
-        calibration=Calibration(1.0, 0.0, 0.0),
-        footprint=footprint or used(3.6e6),
-        engine="torch-cpu-fp32",
-    )
-    return Result(
-        Run(
-            Selection(strategy, proportion, seed, cases, others),
-            Cell(key, Fold(0, cases[1:], cases[:1]), CONFIG),
-        ),
-        record,
-        {case: case_means(case, dice(at)) for at, case in enumerate(tested)},
-    )
-
-
-def study(dice: DiceOf, strategies: tuple[str, ...] = ("random", "bag")) -> Study:
-    results = tuple(
-        result(s, p, seed, partial(dice, s, p, seed))
-        for s in strategies
-        for p in DESIGN.proportions
-        for seed in DESIGN.seeds
-    )
-    return Study(POOL, results, 0, SLICES, minutes_per_slice=0.5)
-
-
-def noise(at: int, seed: int = 0) -> float:
-    return float(np.random.default_rng([at, seed]).normal(0, 0.01))
+FEATURES = (candidate("x", 10, 100), candidate("y", 50, 120))
 
 
 def compared(made: Study, **wanted: object) -> Comparison:
@@ -198,6 +132,17 @@ def test_without_a_common_set_and_with_few_left_nothing_is_claimed() -> None:
     assert found.sentence() == (
         "bag at 25%: too few to tell from random (5 shared patients, 6 needed)."
     )
+
+
+def test_the_bag_gap_is_the_mean_distance_to_the_nearest_selected() -> None:
+    near, far = (
+        replace(c, case_id=name) for name, c in zip("ab", FEATURES, strict=True)
+    )
+    # Two cases, 40 and 20 mm apart: the quartiles are half of that apart, which is
+    # 1.349 robust SD, so the whole is 2.698 in each feature.
+    made = replace(POOL, candidates=(near, far))
+    assert bag_gap(made, ["a"]) == pytest.approx((2 * 2.698) / 2, abs=0.001)
+    assert bag_gap(made, ["a", "b"]) == 0
 
 
 def test_minutes_saved_are_read_off_the_learning_curve() -> None:

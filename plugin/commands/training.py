@@ -64,25 +64,29 @@ def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     _train(opened, options, settings)
 
 
-def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
-    config = TrainConfig(
+def train_config(settings: dict[str, Any], *, seed: int) -> TrainConfig:
+    """Return the settings that decide a network's weights."""
+    return TrainConfig(
         grid_px=settings["grid"],
         epochs=settings["epochs"],
         batch=settings["batch"],
         learning_rate=settings["learning_rate"],
         schedule=settings["schedule"],
         folds=settings["folds"],
-        seed=settings["seed"],
+        seed=seed,
         mirror=settings["mirror"],
         coarse_epochs=settings["coarse_epochs"],
         calibration_slices=settings["calibration_slices"],
         deterministic=settings["deterministic"],
     )
+
+
+def _train_options(settings: dict[str, Any], **more: Any) -> TrainOptions:
     return TrainOptions(
         engine=choose_engine(
             device=settings["device"], precision=settings["precision"]
         ),
-        config=config,
+        config=train_config(settings, seed=settings["seed"]),
         budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
         rules=settings["rules"],
         only_fold=settings["fold"],
