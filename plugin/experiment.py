@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -17,7 +18,7 @@ from model.chart import png
 from model.comparison import comparisons
 from model.dataset import CaseStore
 from model.engine import Engine
-from model.estimate import Estimate, estimate, measure_pace, planned
+from model.estimate import Estimate, Pace, estimate, measure_pace, planned
 from model.experiment import Design, Pool, pool_of
 from model.grid import Allowance, Grid, Runner, one_by_one, run_grid
 from model.prediction_figures import prediction_rows
@@ -47,6 +48,11 @@ BOUNDARY, ANNOTATION = "boundary", "annotation"
 DOCUMENT_FILE = "experiment.json"
 
 
+def here(question: Callable[..., Pace], *arguments: Any) -> Pace:
+    """Return this process's own answer."""
+    return question(*arguments)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ExperimentOptions:
     """What is studied, with what, and within which limits."""
@@ -60,6 +66,8 @@ class ExperimentOptions:
     carbon_g: float | None = None
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
     runner: Runner = one_by_one
+    ask: Callable[..., Pace] = here
+    """Asks one of the machines that will do it how fast it is."""
     network: Callable[[int], nn.Module] = fcn
     alone: bool = True
     """No two cells run at once on one machine's processor."""
@@ -89,7 +97,7 @@ def plan_experiment(
     """Return what is left to do, from a short calibration on this machine."""
     bench = _prepared(archive, output, work, options)
     tasks = planned(bench.pool, bench.design, str(options.engine))
-    pace = measure_pace(bench.design.config, bench.lab)
+    pace = options.ask(measure_pace, bench.design.config, bench.lab)
     return estimate(tasks, pace, bench.lab)
 
 
@@ -108,6 +116,7 @@ def _prepared(
     archive: Archive, output: Path, work: Path, options: ExperimentOptions
 ) -> _Bench:
     archive.prepare(None)
+    output, work = output.resolve(), work.resolve()  # the same for every worker
     design = options.replayed.design if options.replayed else options.design
     store = CaseStore(work / f"cases-{design.config.grid_px}")
     gathered = gather(

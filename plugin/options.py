@@ -75,6 +75,13 @@ precision_option = option(
 )
 
 
+cluster_option = option(
+    "--cluster",
+    help="local:N processes here, or the address of a Dask scheduler: "
+    "tcp://host:port, tls://host:port.",
+)
+
+
 def config_options(command: Command) -> Command:
     """Add what decides a network's weights; defaults are the paper's (Table 1)."""
     for decorate in reversed(_CONFIG):

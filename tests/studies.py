@@ -1,6 +1,7 @@
 """Small studies: stored cases with BAG features, and a lab whose cells take moments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,17 +12,18 @@ from report_inputs import used
 
 from model.calibration import Calibration
 from model.carbon import Footprint
-from model.cell import Lab
+from model.cell import Lab, Task
 from model.cell_store import CellRecord, CellStore
 from model.chart import png
 from model.comparison import comparisons
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.experiment import Cell, Design, Pool, Selection, pool_of
-from model.grid import Run
+from model.grid import Allowance, Grid, Run, Runner, Stop, one_by_one, run_grid
 from model.prediction_figures import prediction_rows
 from model.progress import TrainConfig
 from model.ranking import Candidate
+from model.results import read_study
 from model.study import CaseMeans, Result, Study
 from model.study_files import Document
 from model.table import rows
@@ -56,6 +58,34 @@ def lab_at(root: Path, store: CaseStore) -> Lab:
 def pool(design: Design, count: int) -> Pool:
     infos = {name: case_info(name) for name in names(count)}
     return pool_of(candidates(count), infos, design)
+
+
+CASES = 14
+GRID = Design(("random", "bag", "uncertainty"), (0.3, 0.6), (0,), CONFIG)
+"""Ten cells: uncertainty begins with bag's."""
+
+
+def whole(store_root: Path, folder: Path, runner: Runner = one_by_one) -> Grid:
+    lab = lab_at(folder, CaseStore(store_root))
+    return run_grid(pool(GRID, CASES), GRID, lab, runner, Allowance())
+
+
+def table(store: CaseStore, folder: Path) -> list[object]:
+    """The study's rows without what depends on the clock."""
+    lab, made = lab_at(folder, store), pool(GRID, CASES)
+    grid = run_grid(made, GRID, lab, refuse, Allowance())
+    study = read_study(grid, made, lab, minutes_per_slice=1.0)
+    return [replace(row, duration_s=0.0) for row in rows(study)]
+
+
+def refuse(tasks: Sequence[Task], lab: Lab, stop: Stop) -> None:
+    raise AssertionError(f"{len(tasks)} finished trainings would be done again")
+
+
+def records(folder: Path) -> dict[Path, tuple[int, int]]:
+    """Every finished training, with what changes when it is written again."""
+    found = {path: path.stat() for path in folder.rglob("cell.json")}
+    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}
 
 
 DESIGN = Design(("random", "bag"), (0.25, 0.5), (0, 1), CONFIG)

@@ -5,42 +5,44 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report_inputs import used
-from studies import CONFIG, filled, lab_at, pool
+from studies import (
+    CASES,
+    CONFIG,
+    GRID,
+    filled,
+    lab_at,
+    pool,
+    records,
+    refuse,
+    table,
+    whole,
+)
 
 from model import cell
-from model.cell import Lab, Task, finished, perform
+from model.cell import Task, finished, perform
 from model.dataset import CaseStore
 from model.errors import StoreError, TrainingError
 from model.experiment import Design, Pool, cells, order, select
-from model.grid import Allowance, Grid, Stop, one_by_one, run_grid
+from model.grid import Allowance, one_by_one, run_grid
 from model.results import read_study
-from model.table import rows
 
-CASES = 14
-DESIGN = Design(("random", "bag", "uncertainty"), (0.3, 0.6), (0,), CONFIG)
 SCRIPT = """
 import sys
 from pathlib import Path
-from test_grid import DESIGN, whole
-whole(Path(sys.argv[1]), Path(sys.argv[2]), DESIGN)
+from studies import whole
+whole(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
     return filled(tmp_path_factory.mktemp("store"), CASES)
-
-
-def whole(store_root: Path, folder: Path, design: Design = DESIGN) -> Grid:
-    lab = lab_at(folder, CaseStore(store_root))
-    return run_grid(pool(design, CASES), design, lab, one_by_one, Allowance())
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +52,7 @@ def done(store: CaseStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def table(store: CaseStore, folder: Path, design: Design = DESIGN) -> list[object]:
-    """The study's rows without what depends on the clock."""
-    lab, made = lab_at(folder, store), pool(design, CASES)
-    grid = run_grid(made, design, lab, refuse, Allowance())
-    study = read_study(grid, made, lab, minutes_per_slice=1.0)
-    return [replace(row, duration_s=0.0) for row in rows(study)]
-
-
-def refuse(tasks: Sequence[Task], lab: Lab, stop: Stop) -> None:
-    raise AssertionError(f"{len(tasks)} finished trainings would be done again")
-
-
-def some_task(made: Pool, design: Design = DESIGN) -> Task:
+def some_task(made: Pool, design: Design = GRID) -> Task:
     chosen = select(made, order(made, design, "bag", 0), "bag", 0.3)
     first = cells(made, chosen, design, "torch-cpu-fp32")[0]
     return Task(first, (*chosen.unselected, *made.common))
@@ -71,7 +61,7 @@ def some_task(made: Pool, design: Design = DESIGN) -> Task:
 def test_a_cell_is_tested_on_every_case_of_other_patients(
     store: CaseStore, tmp_path: Path
 ) -> None:
-    lab, made = lab_at(tmp_path, store), pool(DESIGN, CASES)
+    lab, made = lab_at(tmp_path, store), pool(GRID, CASES)
     task = some_task(made)
     assert not finished(task, lab)
     perform(task, lab)
@@ -91,7 +81,7 @@ def test_a_cell_is_tested_on_every_case_of_other_patients(
 def test_further_tests_need_no_further_training(
     store: CaseStore, tmp_path: Path
 ) -> None:
-    lab, made = lab_at(tmp_path, store), pool(DESIGN, CASES)
+    lab, made = lab_at(tmp_path, store), pool(GRID, CASES)
     task = some_task(made)
     perform(replace(task, tests=task.tests[:1]), lab)
     before = (lab.cells.folder(task.cell.key) / "cell.json").stat()
@@ -107,7 +97,7 @@ def test_further_tests_need_no_further_training(
 
 def test_a_case_drawn_anew_is_tested_anew(store: CaseStore, tmp_path: Path) -> None:
     own = filled(tmp_path, CASES)
-    lab, made = lab_at(tmp_path, own), pool(DESIGN, CASES)
+    lab, made = lab_at(tmp_path, own), pool(GRID, CASES)
     task = some_task(made)
     perform(task, lab)
     case = task.tests[0]
@@ -122,7 +112,7 @@ def test_a_case_drawn_anew_is_tested_anew(store: CaseStore, tmp_path: Path) -> N
 def test_weights_that_were_deleted_are_missed_only_when_needed(
     store: CaseStore, tmp_path: Path
 ) -> None:
-    lab, made = lab_at(tmp_path, store), pool(DESIGN, CASES)
+    lab, made = lab_at(tmp_path, store), pool(GRID, CASES)
     task = some_task(made)
     perform(task, lab)
     (lab.cells.folder(task.cell.key) / "weights.safetensors").unlink()
@@ -150,8 +140,8 @@ def test_a_grid_runs_every_cell_once_and_knows_it_again(
 
 
 def test_a_row_tells_the_vote_of_its_folds(store: CaseStore, done: Path) -> None:
-    made, lab = pool(DESIGN, CASES), lab_at(done, store)
-    grid = run_grid(made, DESIGN, lab, refuse, Allowance())
+    made, lab = pool(GRID, CASES), lab_at(done, store)
+    grid = run_grid(made, GRID, lab, refuse, Allowance())
     study = read_study(grid, made, lab, minutes_per_slice=1.0)
     votes = study.votes["bag", 0.3, 0]
     keys = [r.cell.key for r in grid.runs if r.selection.strategy == "bag"][:2]
@@ -168,8 +158,8 @@ def test_an_hour_less_than_needed_is_said_and_gone_on_from(
 ) -> None:
     hours = iter([0, *range(100)])
     allowance = Allowance(hours=4, clock=lambda: 3600.0 * next(hours))
-    lab, made = lab_at(tmp_path, store), pool(DESIGN, CASES)
-    grid = run_grid(made, DESIGN, lab, one_by_one, allowance)
+    lab, made = lab_at(tmp_path, store), pool(GRID, CASES)
+    grid = run_grid(made, GRID, lab, one_by_one, allowance)
     assert grid.stopped_by == "hours"
     assert 0 < len(grid.runs) < 12
     assert len(grid.runs) + grid.missing == 12
@@ -182,9 +172,9 @@ def test_a_carbon_limit_without_a_meter_is_refused(
     store: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cell, "find_meters", lambda **_: ())
-    lab, made = lab_at(tmp_path, store), pool(DESIGN, CASES)
+    lab, made = lab_at(tmp_path, store), pool(GRID, CASES)
     with pytest.raises(TrainingError, match="limit the study by hours"):
-        run_grid(made, DESIGN, lab, refuse, Allowance(carbon_g=1.0))
+        run_grid(made, GRID, lab, refuse, Allowance(carbon_g=1.0))
 
 
 def test_carbon_is_summed_over_all_cells_each_once(
@@ -220,9 +210,3 @@ def test_a_grid_killed_in_the_middle_ends_as_if_it_had_not_been(
     assert before.items() <= records(tmp_path).items(), "a cell was trained twice"
     assert table(store, tmp_path) == table(store, done)
     assert not list(tmp_path.rglob("*.part"))
-
-
-def records(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Every finished training, with what changes when it is written again."""
-    found = {path: path.stat() for path in folder.rglob("cell.json")}
-    return {path: (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}

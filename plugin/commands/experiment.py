@@ -1,6 +1,7 @@
 """`brs experiment`: strategies compared on an archive's annotated sessions."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,26 @@ from typing import Any
 import click
 
 from model.engine import choose_engine
+from model.estimate import Estimate
 from model.experiment import Design
+from model.grid import one_by_one
 from model.selection import STRATEGIES
 from model.study_files import Document
+from plugin.cluster import Crew, crew_at
 from plugin.commands.result import archive_at, say
 from plugin.commands.training import train_config
 from plugin.experiment import (
     ANNOTATION,
     BOUNDARY,
     ExperimentOptions,
+    here,
     plan_experiment,
     run_experiment,
 )
 from plugin.options import (
     FILE,
     archive_option,
+    cluster_option,
     config_options,
     device_option,
     emission_option,
@@ -99,23 +105,29 @@ def _share(text: str) -> float:
 @rules_option
 @option("--hours", type=float, help="Begin no training after so many hours.")
 @option("--carbon-limit-g", type=float, help="Begin none once all emitted so much.")
+@cluster_option
 @option("--plan", is_flag=True, help="Say what is left to do and what it takes; stop.")
 @option("--replay", type=FILE, help="Do the study of this experiment.json again.")
 def experiment(archive: str, **settings: Any) -> None:
     """Compare strategies: train on what each selects, test on the others."""
-    options = _options(settings)
     opened, output = archive_at(archive), settings["output"]
     work: Path = settings["work"] or output / "work"
-    if settings["plan"]:
-        left = asdict(plan_experiment(opened, output, work, options))
-        energy = or_unknown(left.pop("energy_kwh"))
-        rounded = {k: round(v, 3) for k, v in left.items()}
-        say(rounded | {"energy_kwh": energy})
-        return
-    say(_result(run_experiment(opened, output, work, options), output))
+    with crew_at(settings["cluster"]) if settings["cluster"] else nullcontext() as crew:
+        options = _options(settings, crew)
+        if settings["plan"]:
+            say(_plan(plan_experiment(opened, output, work, options)))
+        else:
+            say(_result(run_experiment(opened, output, work, options), output))
 
 
-def _options(settings: dict[str, Any]) -> ExperimentOptions:
+def _plan(left: Estimate) -> dict[str, Any]:
+    numbers = {name: round(value, 3) for name, value in asdict(left).items() if value}
+    energy = or_unknown(left.energy_kwh)
+    return {**asdict(left), **numbers, "energy_kwh": energy}
+
+
+def _options(settings: dict[str, Any], crew: Crew | None) -> ExperimentOptions:
+    choose = crew.engine if crew else choose_engine
     replay: Path | None = settings["replay"]
     return ExperimentOptions(
         design=Design(
@@ -126,15 +138,16 @@ def _options(settings: dict[str, Any]) -> ExperimentOptions:
             only_fold=settings["fold"],
             test_share=settings["test_share"],
         ),
-        engine=choose_engine(
-            device=settings["device"], precision=settings["precision"]
-        ),
+        engine=choose(device=settings["device"], precision=settings["precision"]),
         features=settings["features"],
         minutes_per_slice=settings["minutes_per_slice"],
         rules=settings["rules"],
         hours=settings["hours"],
         carbon_g=settings["carbon_limit_g"],
         factor_kg_per_kwh=settings["emission_factor"],
+        runner=crew.run if crew else one_by_one,
+        ask=crew.ask if crew else here,
+        alone=crew.alone() if crew else True,
         replayed=Document.from_json(replay.read_text()) if replay else None,
     )
 
