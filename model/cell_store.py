@@ -5,10 +5,9 @@ was tested on or made to look at. Every file is whole or absent, so a study that
 killed goes on with what is missing.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from model.carbon import Footprint
 from model.dataset import folder_name
 from model.ensemble import Look, Mask
 from model.evaluate import CaseScore, SliceScore
+from model.hold import held
 from model.train import as_footprint
 
 RECORD_FILE, WEIGHTS_FILE = "cell.json", "weights.safetensors"
@@ -68,13 +68,9 @@ class CellStore:
         """Return the folder of a cell."""
         return self.root / key
 
-    @contextmanager
-    def held(self, key: str) -> Iterator[None]:
+    def held(self, key: str) -> AbstractContextManager[None]:
         """Hold a cell alone: a worker given up for lost may still be at it."""
-        self.folder(key).mkdir(parents=True, exist_ok=True)
-        with (self.folder(key) / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        return held(self.folder(key) / "lock", wait=True)
 
     def record(self, key: str) -> CellRecord | None:
         """Return how a cell's training went, None when it has not ended."""

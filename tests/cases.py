@@ -44,7 +44,7 @@ class SmallNetwork(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(2, 8, 5, padding=2),
+            nn.Conv2d(2, 8, 5, padding=2, bias=False),
             nn.BatchNorm2d(8),
             nn.ReLU(),
             nn.Dropout(0.1),

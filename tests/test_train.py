@@ -1,6 +1,7 @@
 """One fold: what it keeps, when it stops, and that a kill costs at most an epoch."""
 
 import csv
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +12,20 @@ import torch
 from cases import filled_store, small_network
 from torch import nn
 
+from model.batches import batches, halved
 from model.carbon import Footprint, footprint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import TrainingError
+from model.hold import held
 from model.preprocess import network_input
 from model.progress import Budget, TrainConfig
 from model.train import (
     Bench,
     FitResult,
-    _batches,
     calibrate,
     fit,
     footprint_before,
-    halved,
     validate,
 )
 
@@ -170,7 +171,8 @@ def test_mirroring_turns_image_and_mask_together(
 ) -> None:
     made = bench(store, tmp_path)
     order = [("a", 0), ("a", 0)]
-    ((slices, masks),) = _batches(order, 2, made, np.array([False, True]))
+    turned = np.array([False, True])
+    ((slices, masks),) = batches(order, 2, made.store, made.engine, turned)
     assert torch.equal(slices[1], slices[0].flip(-1))
     assert torch.equal(masks[1], masks[0].flip(-1))
     assert not torch.equal(masks[1], masks[0])
@@ -217,3 +219,12 @@ def test_coarse_epochs_resume_as_they_were(store: CaseStore, tmp_path: Path) -> 
     assert [r.validation_loss for r in resumed.history] == [
         r.validation_loss for r in whole.history
     ]
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "fold-0" / "lock"
+    again = pytest.raises(TrainingError, match=rf"process {os.getpid()}\)")
+    with held(lock, wait=False), again, held(lock, wait=False):
+        pass
+    with held(lock, wait=False):
+        pass

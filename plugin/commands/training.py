@@ -1,5 +1,7 @@
 """Commands that change weights: `brs train` and `brs finetune`."""
 
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from plugin.options import (
     upload_option,
     work_option,
 )
+from plugin.ranks import follow, joined_ranks
 from plugin.train import TrainOptions, or_unknown, train_archive
 from plugin.weights import find_weights
 
@@ -41,8 +44,14 @@ from plugin.weights import find_weights
 @option("--backbone-weights", default="none", help="none, a file, or imagenet.")
 def train(archive: str, backbone_weights: str, **settings: Any) -> None:
     """Train from an archive's annotated sessions, with a carbon log."""
-    options = _train_options(settings, backbone_weights=backbone_weights)
-    _train(archive_at(archive), options, settings)
+    with joined_ranks(os.environ) as ranks:
+        if not ranks.leads:
+            follow(ranks, platform.node())
+            return
+        options = _train_options(
+            settings, backbone_weights=backbone_weights, ranks=ranks
+        )
+        _train(archive_at(archive), options, settings)
 
 
 @click.command()
@@ -58,10 +67,14 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
 @rules_option
 def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     """Go on training a checkpoint on an archive's annotated sessions."""
-    opened = archive_at(archive)
-    weights = find_weights(checkpoint, opened, _work(settings))
-    options = _train_options(settings, start=read_checkpoint(weights))
-    _train(opened, options, settings)
+    with joined_ranks(os.environ) as ranks:
+        if not ranks.leads:
+            follow(ranks, platform.node())
+            return
+        opened = archive_at(archive)
+        weights = find_weights(checkpoint, opened, _work(settings))
+        start = read_checkpoint(weights)
+        _train(opened, _train_options(settings, start=start, ranks=ranks), settings)
 
 
 def train_config(settings: dict[str, Any], *, seed: int) -> TrainConfig:
