@@ -188,6 +188,14 @@ def test_the_method_has_one_row_per_strategy() -> None:
     assert sorted(row[0].strip("`") for row in rows) == sorted(STRATEGIES)
 
 
+def test_every_test_that_the_method_names_exists() -> None:
+    text = section(read("explanation/method.md"), "What the public code gets wrong")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    sources = "\n".join(p.read_text() for p in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) >= 9
+    assert not {name for name in named if f"def {name}(" not in sources}
+
+
 def test_every_site_rule_is_documented() -> None:
     text = section(read("how-to/recognise-your-series.md"), "The rules file")
     assert all(
