@@ -50,6 +50,8 @@ class Document:
     engine: str
     features: str
     """``boundary`` or ``annotation``: what the strategies knew."""
+    data: str
+    """What the sessions are: ``real``, or the phantom family."""
     minutes_per_slice: float
     candidates: tuple[Candidate, ...]
     """All cases, those of the common test set too."""

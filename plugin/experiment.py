@@ -60,6 +60,8 @@ class ExperimentOptions:
     design: Design
     engine: Engine
     features: str = BOUNDARY
+    data: str = "unknown"
+    """What the sessions are: ``real``, or the phantom family."""
     minutes_per_slice: float = 0.5
     rules: DceRules = field(default_factory=DceRules)
     hours: float | None = None
@@ -131,6 +133,7 @@ def _prepared(
         design=design,
         engine=str(options.engine),
         features=options.features,
+        data=options.data,
         minutes_per_slice=options.minutes_per_slice,
         candidates=tuple(candidates),
         sources={case: info.source_key for case, info in infos.items()},

@@ -59,6 +59,9 @@ upload_option = option(
     default="rest",
     help="handler: XNAT uploads the output of the container that it launched.",
 )
+data_option = option(
+    "--data", default="unknown", help="What the sessions are, such as real."
+)
 strategy_option = option(
     "--strategy",
     type=click.Choice(sorted(STRATEGIES.keys() - NETWORK_STRATEGIES.keys())),

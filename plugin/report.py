@@ -115,6 +115,7 @@ def experiment_report(findings: StudyFindings, *, path: Path) -> None:
         verdict=study_verdict(findings),
         detail=study_detail(findings),
         sections=study_sections(findings),
+        banner=SYNTHETIC if findings.document.data.startswith("synthetic") else "",
     )
     write_page(page, path)
 

@@ -161,6 +161,7 @@ def findings(made: Study, *, failures: dict[str, str]) -> StudyFindings:
         design=DESIGN,
         engine="torch-cpu-fp32",
         features="boundary",
+        data="synthetic, by hand",
         minutes_per_slice=0.5,
         candidates=POOL.candidates,
         sources={},

@@ -96,6 +96,11 @@ def test_the_table_holds_both_test_sets(done: Path) -> None:
     assert all(0 <= float(row["dice"]) <= 1 for row in rows)
 
 
+def test_strategies_know_the_boundary_alone(done: Path) -> None:
+    document = Document.from_json((done / "experiment.json").read_text())
+    assert {c.features.source for c in document.candidates} == {"boundary"}
+
+
 def test_a_study_of_few_patients_claims_nothing(done: Path) -> None:
     verdicts = {row["verdict"] for row in lines(done / "comparisons.csv")}
     assert verdicts <= {"unknown", "same"}
@@ -139,21 +144,6 @@ def test_a_changed_case_is_not_replayed(
     other = replace(document, sources={**document.sources, case: "before"})
     with pytest.raises(ConfigError, match="1 cases that are gone or changed"):
         run_experiment(archive, tmp_path, work, replace(OPTIONS, replayed=other))
-
-
-def test_features_of_annotations_are_an_oracle_that_must_be_asked_for(
-    archive: FolderArchive, work: Path, done: Path, tmp_path: Path
-) -> None:
-    options = replace(OPTIONS, design=replace(DESIGN, strategies=("bag",)))
-    run_experiment(archive, tmp_path, work, replace(options, features="annotation"))
-    sources = {
-        name: {
-            c.features.source
-            for c in Document.from_json((at / "experiment.json").read_text()).candidates
-        }
-        for name, at in (("asked", tmp_path), ("default", done))
-    }
-    assert sources == {"asked": {"annotation"}, "default": {"boundary"}}
 
 
 def test_a_plan_counts_what_is_left(
@@ -210,3 +200,5 @@ def test_the_command_plans_and_runs(
     # All are selected by either strategy: one training, and no one left to test.
     assert (found["cases"], found["trainings"], found["missing"]) == (11, 1, 0)
     assert found["verdict"].startswith("Nobody was left to test on")
+    document = Document.from_json((tmp_path / "experiment.json").read_text())
+    assert {c.features.source for c in document.candidates} == {"annotation"}

@@ -80,7 +80,7 @@ def test_every_strategy_keeps_the_contract(
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     patients=st.integers(1, 25),
     sessions=st.integers(1, 3),

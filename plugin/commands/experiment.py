@@ -30,6 +30,7 @@ from plugin.options import (
     archive_option,
     cluster_option,
     config_options,
+    data_option,
     device_option,
     emission_option,
     option,
@@ -97,6 +98,7 @@ def _share(text: str) -> float:
     default=BOUNDARY,
     help="What strategies know: boundary, as before any annotation, or the masks.",
 )
+@data_option
 @option("--minutes-per-slice", default=0.5, help="Assumed, to draw one slice by hand.")
 @config_options
 @device_option
@@ -140,6 +142,7 @@ def _options(settings: dict[str, Any], crew: Crew | None) -> ExperimentOptions:
         ),
         engine=choose(device=settings["device"], precision=settings["precision"]),
         features=settings["features"],
+        data=settings["data"],
         minutes_per_slice=settings["minutes_per_slice"],
         rules=settings["rules"],
         hours=settings["hours"],
