@@ -10,7 +10,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -105,6 +105,24 @@ def add(footprints: Sequence[Footprint]) -> Footprint:
         devices=tuple(dict.fromkeys(d for f in footprints for d in f.devices)),
         factor_kg_per_kwh=factor,
         known_kwh=None if complete else known_kwh,
+    )
+
+
+def together(footprints: Sequence[Footprint]) -> Footprint:
+    """Return the total of runs at the same time, each of devices of its own.
+
+    The duration is the longest; else as ``add``.
+    """
+    if len(footprints) == 1:
+        return footprints[0]
+    total = add(footprints)
+    counted = [(len(f.devices), f.coverage) for f in footprints]
+    devices = sum(count for count, _ in counted)
+    covered = sum(count * coverage for count, coverage in counted)
+    return replace(
+        total,
+        duration_s=max(f.duration_s for f in footprints),
+        coverage=covered / devices if devices else 0.0,
     )
 
 

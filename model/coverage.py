@@ -1,16 +1,17 @@
-"""Greedy k-medoids: an order in which every prefix covers all points well.
+"""Orders in which every prefix covers all points well: greedy k-medoids, k-centre.
 
-Each pick is the point that brings all points closest to their nearest pick. The gain of
-a pick only shrinks as others are made (it is submodular), so a heap of old gains needs
-few of them computed again, and equal points are one weighted point. The full order of
-10,000 sessions takes about 10 s with two features and 2 s with one, on one core; time
-grows with the square of distinct points. Coordinates are integers, so the order is the
-same on every machine.
+Each pick of greedy k-medoids is the point that brings all points closest to their
+nearest pick. Its gain only shrinks as others are made (it is submodular), so a heap of
+old gains needs few of them computed again, and equal points are one weighted point. The
+full order of 10,000 sessions takes about 10 s with two features and 2 s with one, on
+one core; time grows with the square of distinct points. Coordinates are integers, so
+the order is the same on every machine.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +27,56 @@ def distances(points: Points, centre: Points) -> NDArray[np.int64]:
     return total
 
 
-def greedy_order(points: Points) -> list[int]:
+def greedy_order(points: Points, first: Sequence[int] = ()) -> list[int]:
     """Return all indices of points (cases, features) in greedy k-medoids order.
 
-    The first is the medoid of all. Ties go to the lower index. Equal points are
-    covered by one of them; the others follow in further layers, ordered anew.
+    ``first`` are picked already and lead; the others go on from them. Without any the
+    first is the medoid of all. Ties go to the lower index. Equal points are covered by
+    one of them; the others follow in further layers, ordered anew.
     """
     unique, inverse = np.unique(points, axis=0, return_inverse=True)
-    members = _members(inverse.ravel(), len(unique))
-    order: list[int] = []
-    while any(members):
-        kept = [at for at, cases in enumerate(members) if cases]
-        layer = _Greedy(
+    members, taken = _members(inverse.ravel(), len(unique), first)
+    order = list(first)
+    for layer in range(max(map(len, members))):
+        kept = [at for at, cases in enumerate(members) if len(cases) > layer]
+        greedy = _Greedy(
             points=unique[kept],
-            weights=np.array([len(members[at]) for at in kept]),
-            priority=[members[at][-1] for at in kept],
+            weights=np.array([len(members[at]) - layer for at in kept]),
+            priority=[members[at][layer] for at in kept],
         )
-        order += [members[kept[pick]].pop() for pick in layer.picks()]
+        given = [place for place, at in enumerate(kept) if taken[at] > layer]
+        order += [members[kept[pick]][layer] for pick in greedy.picks(given)]
     return order
+
+
+def farthest_first(
+    points: Points, first: Sequence[int] = ()
+) -> list[tuple[int, int | None]]:
+    """Return all indices, each the farthest from those before, and how far, squared.
+
+    ``first`` are picked already and lead; without any the order begins with the point
+    nearest to the mean. These have no distance. Ties go to the lower index.
+    """
+    led = list(first) or [_middle(points)]
+    near = np.min([_squared(points, points[at]) for at in led], axis=0)
+    near[led] = -1
+    order: list[tuple[int, int | None]] = [(at, None) for at in led]
+    while len(order) < len(points):
+        pick = int(np.argmax(near))
+        order.append((pick, int(near[pick])))
+        near = np.minimum(near, _squared(points, points[pick]))
+        near[pick] = -1
+    return order
+
+
+def _middle(points: Points) -> int:
+    mean = np.rint(points.mean(axis=0)).astype(np.int64)
+    return int(np.argmin(_squared(points, mean)))
+
+
+def _squared(points: Points, centre: Points) -> NDArray[np.int64]:
+    squares: NDArray[np.int64] = ((points - centre) ** 2).sum(axis=1)
+    return squares
 
 
 def clusters(
@@ -63,12 +96,18 @@ def clusters(
         yield pick, np.flatnonzero(mine)
 
 
-def _members(inverse: NDArray[np.intp], count: int) -> list[list[int]]:
-    """Return the indices of each unique point, the lowest last."""
+def _members(
+    inverse: NDArray[np.intp], count: int, first: Sequence[int]
+) -> tuple[list[list[int]], list[int]]:
+    """Return each unique point's indices, those of ``first`` leading, and how many."""
     members: list[list[int]] = [[] for _ in range(count)]
-    for index in range(len(inverse) - 1, -1, -1):
+    for index in first:
         members[int(inverse[index])].append(index)
-    return members
+    taken, early = [len(cases) for cases in members], set(first)
+    for index, at in enumerate(inverse.tolist()):
+        if index not in early:
+            members[at].append(index)
+    return members, taken
 
 
 @dataclass(slots=True)
@@ -84,14 +123,16 @@ class _Greedy:
     reach: int = field(init=False)
     """The largest of them: a pick changes nothing farther away."""
 
-    def picks(self) -> Iterator[int]:
-        """Yield all indices, best first."""
+    def picks(self, given: Sequence[int] = ()) -> Iterator[int]:
+        """Yield all indices but the given ones, best first."""
         self.points = np.asfortranarray(self.points)
-        first = self._medoid()
-        self.near = distances(self.points, self.points[first])
+        led = list(given) or [self._medoid()]
+        centres = (distances(self.points, self.points[at]) for at in led)
+        self.near = reduce(np.minimum, centres)
         self.reach = int(self.near.max())
-        yield first
-        heap = [self._entry(at) for at in range(len(self.points)) if at != first]
+        yield from led[len(given) :]
+        done = set(led)
+        heap = [self._entry(at) for at in range(len(self.points)) if at not in done]
         heapq.heapify(heap)
         while heap:
             yield self._settle(heap)

@@ -163,7 +163,7 @@ def footprint_bars(folds: Mapping[str, Footprint]) -> Figure:
     for place, gram, part in zip(range(len(folds)), grams, folds.values(), strict=True):
         write(axes, (gram, place), _footprint_label(part), offset=(4, 0))
     names = [printable(name, limit=NAME_LIMIT) for name in folds]
-    _name_rows(axes, names)
+    name_rows(axes, names)
     axes.set_xlim(0, 1.6 * max(*grams, 1e-9))
     axes.set_xlabel("g CO₂", color=INK, fontsize=FONT_PT)
     return figure
@@ -219,13 +219,14 @@ def _ends(values: Mapping[str, NDArray[np.float64]]) -> tuple[float, float]:
 def _draw_boxes(axes: Axes, values: Mapping[str, NDArray[np.float64]]) -> None:
     for place, column in enumerate(values.values()):
         if column.size:
-            _draw_box(axes, place, column)
-    _note(axes, -0.75, "median")
-    _name_rows(axes, list(values))
+            draw_box(axes, place, column)
+    note(axes, -0.75, "median")
+    name_rows(axes, list(values))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
 
 
-def _draw_box(axes: Axes, place: int, column: NDArray[np.float64]) -> None:
+def draw_box(axes: Axes, place: int, column: NDArray[np.float64]) -> None:
+    """Draw quartiles, median, whiskers and what lies beyond in one row."""
     low, first, middle, third, high = np.percentile(column, BOX)
     if column.size < FEW:
         low, high = np.inf, -np.inf
@@ -237,10 +238,10 @@ def _draw_box(axes: Axes, place: int, column: NDArray[np.float64]) -> None:
     places = np.full(beyond.shape, place)
     size = 4.5 if column.size < FEW else 2.2
     axes.plot(beyond, places, "o", color=BLUE, markersize=size, alpha=0.6)
-    _note(axes, place, f"{middle:.3f}" if middle <= 1 else f"{middle:.1f}")
+    note(axes, place, f"{middle:.3f}" if middle <= 1 else f"{middle:.1f}")
 
 
-def _note(axes: Axes, place: float, text: str) -> None:
+def note(axes: Axes, place: float, text: str) -> None:
     """Write at the right end of a row."""
     axes.text(
         1.02,
@@ -253,7 +254,7 @@ def _note(axes: Axes, place: float, text: str) -> None:
     )
 
 
-def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Write the name of each row, the first on top, and drop the rules between."""
     axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.tick_params(axis="y", labelcolor=INK, labelsize=FONT_PT)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from model.engine import Engine
 from model.preprocess import network_input
@@ -40,6 +40,19 @@ def predict(
     slices does not fit into the device's memory, half of it is tried, down to one
     slice.
     """
+    logits = predict_logits(voxels, network, engine, batch=batch, progress=progress)
+    return torch.from_numpy(logits).sigmoid_().numpy()
+
+
+def predict_logits(
+    voxels: NDArray[np.floating],
+    network: nn.Module,
+    engine: Engine,
+    *,
+    batch: int | None = None,
+    progress: Progress = unfollowed,
+) -> NDArray[np.float32]:
+    """Return what ``predict`` takes the sigmoid of; the mask is where it is >= 0."""
     network.eval().to(engine.device).to(memory_format=torch.channels_last)
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)
     size = batch or BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
@@ -47,7 +60,7 @@ def predict(
     while done < len(voxels):
         part = slice(done, done + size)
         try:
-            out[part] = _predict_batch(voxels[part], network, engine)
+            out[part] = _logits(voxels[part], network, engine)[:, 0].cpu().numpy()
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -60,13 +73,11 @@ def predict(
 
 
 @torch.inference_mode()
-def _predict_batch(
-    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
-) -> NDArray[np.float32]:
+def _logits(voxels: NDArray[np.floating], network: nn.Module, engine: Engine) -> Tensor:
     batch = torch.from_numpy(network_input(voxels)).to(
         engine.device, memory_format=torch.channels_last
     )
     with engine.autocast():
         logits = network(batch)
-    probability: NDArray[np.float32] = logits.float().sigmoid()[:, 0].cpu().numpy()
-    return probability
+    found: Tensor = logits.float()
+    return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
@@ -57,9 +58,21 @@ def dice_loss(logits: Tensor, masks: Tensor, *, epsilon: float = 1.0) -> Tensor:
     the inputs are: bfloat16 keeps three digits of a sum of many thousand pixels.
     Equation (1).
     """
+    return dice_loss_of(dice_sums(logits, masks), epsilon=epsilon)
+
+
+def dice_sums(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return the sums that the Dice loss needs: shared, predicted, true, (3,)."""
     probabilities, truth = logits.float().sigmoid(), masks.float()
-    shared = 2 * (probabilities * truth).sum() + epsilon
-    return 1 - shared / (probabilities.sum() + truth.sum() + epsilon)
+    shared = (probabilities * truth).sum()
+    return torch.stack((shared, probabilities.sum(), truth.sum()))
+
+
+def dice_loss_of(sums: Tensor, *, epsilon: float = 1.0) -> Tensor:
+    """Return the loss of ``dice_sums``, which may be of several parts of a batch."""
+    shared, predicted, truth = sums
+    loss: Tensor = 1 - (2 * shared + epsilon) / (predicted + truth + epsilon)
+    return loss
 
 
 def overlap(predicted: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:

@@ -31,6 +31,10 @@ class BreastFcn(nn.Module):
         """Map slices (N, 2, H, W) to logits (N, 1, H, W)."""
         return cast("Tensor", self.fcn(slices)["out"])
 
+    def encode(self, slices: Tensor) -> Tensor:
+        """Map slices (N, 2, H, W) to the encoder's mean features (N, 2048)."""
+        return cast("Tensor", self.fcn.backbone(slices)["out"].mean(dim=(2, 3)))
+
 
 def new_network(*, seed: int, backbone_weights: str = "none") -> BreastFcn:
     """Return a freshly initialised network.

@@ -75,7 +75,7 @@ def preview_png(
     _check_shapes(image, right, left)
     both = right | left
     indices = spread_slices(both, slices)
-    rows = _rows_shown(both)
+    rows = rows_shown(both)
     shape = (rows.stop - rows.start, image.shape[2])
     sheet = _lay_out(len(indices), shape, pixel_mm, title=title)
     figure = _empty_sheet(sheet, title)
@@ -85,8 +85,8 @@ def preview_png(
         axes = _tile(figure, sheet, place)
         plane = np.nan_to_num(image[index, rows])
         axes.imshow(plane, cmap="gray", vmin=low, vmax=high, aspect=aspect)
-        _contour(axes, right[index, rows], RIGHT_COLOUR)
-        _contour(axes, left[index, rows], LEFT_COLOUR)
+        contour(axes, right[index, rows], RIGHT_COLOUR)
+        contour(axes, left[index, rows], LEFT_COLOUR)
         _letter(axes, 0.03, "R", RIGHT_COLOUR)
         _letter(axes, 0.5, f"slice {index + 1} of {len(image)}", LETTERING)
         _letter(axes, 0.97, "L", LEFT_COLOUR)
@@ -115,7 +115,7 @@ def _check_shapes(image: NDArray[np.float32], *masks: NDArray[np.bool_]) -> None
         )
 
 
-def _rows_shown(mask: NDArray[np.bool_]) -> slice:
+def rows_shown(mask: NDArray[np.bool_]) -> slice:
     """Rows of the mask in any slice with a margin; all rows when it is empty."""
     height = mask.shape[1]
     touched = np.flatnonzero(mask.any(axis=(0, 2)))
@@ -185,7 +185,7 @@ def _window(
     return float(low), float(max(high, low + 1e-6))
 
 
-def _contour(axes: Axes, mask: NDArray[np.bool_], colour: str) -> None:
+def contour(axes: Axes, mask: NDArray[np.bool_], colour: str) -> None:
     """Draw the edge of the mask; a mask at the image's edge is closed there."""
     if not mask.any():
         return

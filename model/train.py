@@ -2,28 +2,27 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
+from torch import nn
 from torch.optim import RAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 from model.atomic import write_atomically
-from model.carbon import Footprint
+from model.batches import batches, halved
+from model.carbon import Footprint, together
 from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
 from model.engine import Engine
 from model.errors import TrainingError
-from model.metrics import dice_loss
-from model.preprocess import network_input
+from model.metrics import dice_loss_of, dice_sums
+from model.parallel import ALONE, Ranks, Shared
 from model.progress import (
     Budget,
     EpochRecord,
@@ -49,7 +48,8 @@ class Bench:
     """Where and with what a fold is trained.
 
     ``folder`` keeps ``state.safetensors`` (resume), ``best.safetensors`` and
-    ``history.csv``. ``footprint`` reports this fold's energy and CO2 so far.
+    ``history.csv``. ``footprint`` reports this fold's energy and CO2 so far. Of several
+    ``ranks`` each has its own engine and footprint, and all see the same folder.
     """
 
     store: CaseStore
@@ -57,6 +57,7 @@ class Bench:
     engine: Engine
     budget: Budget = field(default_factory=Budget)
     footprint: Callable[[], Footprint | None] = _unmeasured
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class _Run:
 
     config: TrainConfig
     network: nn.Module
+    shared: Shared
     optimizer: RAdam
     scheduler: CosineAnnealingLR | ReduceLROnPlateau
     history: list[EpochRecord]
@@ -98,15 +100,17 @@ def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> Fi
     while not stopped_by:
         record = _one_epoch(run, fold, bench)
         _keep(run, record, bench)
-        logger.info(
-            "epoch %d of at most %d: validation loss %.3f, %.0f s",
-            record.epoch + 1,
-            config.epochs,
-            record.validation_loss,
-            record.duration_s,
-        )
+        if bench.ranks.leads:
+            logger.info(
+                "epoch %d of at most %d: validation loss %.3f, %.0f s",
+                record.epoch + 1,
+                config.epochs,
+                record.validation_loss,
+                record.duration_s,
+            )
+        minutes = bench.ranks.agreed((time.monotonic() - started) / 60)
         stopped_by = finished(run.history, config) or over_budget(
-            record, bench.budget, minutes=(time.monotonic() - started) / 60
+            record, bench.budget, minutes=minutes
         )
     network.load_state_dict(load_file(bench.folder / "best.safetensors"))
     return FitResult(tuple(run.history), best(run.history).epoch, stopped_by)
@@ -126,13 +130,15 @@ def as_footprint(record: Mapping[str, Any]) -> Footprint:
 
 def _prepare(network: nn.Module, config: TrainConfig, bench: Bench) -> _Run:
     network.to(bench.engine.device).to(memory_format=torch.channels_last)
+    shared = Shared(network, bench.ranks)
     optimizer = RAdam(
         network.parameters(),
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         foreach=True,
     )
-    run = _Run(config, network, optimizer, _scheduler(optimizer, config), [])
+    scheduler = _scheduler(optimizer, config)
+    run = _Run(config, network, shared, optimizer, scheduler, [])
     path = bench.folder / "state.safetensors"
     if path.exists():
         progress = read_state(path, network, optimizer)
@@ -186,7 +192,7 @@ def _one_epoch(run: _Run, fold: Fold, bench: Bench) -> EpochRecord:
         validation_loss=validation_loss,
         learning_rate=learning_rate,
         duration_s=time.monotonic() - started,
-        emitted_g=_grams(bench.footprint()),
+        emitted_g=_grams(_footprint(bench)),
     )
 
 
@@ -197,12 +203,12 @@ def _epoch_seed(*parts: int) -> int:
 def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
     """Run one pass over ``order``; return the mean Dice loss of its batches."""
     run.network.train()
-    config, losses = run.config, []
+    config, shared, losses = run.config, run.shared, []
     steps = -(-len(order) // config.batch)
     chance = torch.rand(len(order)) < 0.5
     mirrored = chance.numpy() & config.mirror
     bar = tqdm(
-        _batches(order, config.batch, bench, mirrored),
+        batches(order, config.batch, bench.store, bench.engine, mirrored),
         total=steps,
         desc=f"epoch {len(run.history) + 1}/{config.epochs}",
         leave=False,
@@ -211,19 +217,16 @@ def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
     coarse = len(run.history) < config.coarse_epochs
     for whole, whole_masks in bar:
         slices, masks = halved(whole, whole_masks) if coarse else (whole, whole_masks)
-        with bench.engine.autocast():
-            logits = run.network(slices)
-        loss = dice_loss(logits.float(), masks)
         run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with shared.divided(len(slices)) as own:
+            with bench.engine.autocast():
+                logits = shared.trained(slices[own])
+            sums = shared.summed(dice_sums(logits.float(), masks[own]))
+            loss = dice_loss_of(sums)
+            loss.backward()  # type: ignore[no-untyped-call]
         run.optimizer.step()
         losses.append(loss.detach())
     return float(torch.stack(losses).mean())
-
-
-def halved(slices: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return slices and masks with half the rows and columns, 2 x 2 px averaged."""
-    return avg_pool2d(slices, 2), (avg_pool2d(masks, 2) >= 0.5).float()
 
 
 @torch.inference_mode()
@@ -235,15 +238,11 @@ def calibrate(network: nn.Module, order: Sequence[SliceIndex], bench: Bench) -> 
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean instead of a moving one
     network.train()
-    for slices, _ in _batches(order, CALIBRATION_BATCH, bench, _none(len(order))):
+    for slices, _ in batches(order, CALIBRATION_BATCH, bench.store, bench.engine):
         with bench.engine.autocast():
             network(slices)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-
-
-def _none(count: int) -> NDArray[np.bool_]:
-    return np.zeros(count, bool)
 
 
 @torch.inference_mode()
@@ -251,33 +250,23 @@ def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float
     """Return the Dice loss (1) over all voxels of the cases, 0 to 1, no epsilon."""
     network.eval()
     overlap = total = torch.zeros((), dtype=torch.float64)
-    for case_id in case_ids:
+    for case_id in case_ids[bench.ranks.rank :: bench.ranks.count]:
         slices = bench.store.info(case_id).slices
         order = [(case_id, index) for index in range(slices)]
-        for batch, masks in _batches(order, 8, bench, _none(slices)):
+        for batch, masks in batches(order, 8, bench.store, bench.engine):
             with bench.engine.autocast():
                 probability = network(batch).float().sigmoid()
             overlap = overlap + (probability * masks).sum().double().cpu()
             total = total + (probability + masks).sum().double().cpu()
+    overlap, total = bench.ranks.summed(torch.stack((overlap, total)))
     return float(1 - 2 * overlap / total)
 
 
-def _batches(
-    order: Sequence[SliceIndex], size: int, bench: Bench, mirrored: NDArray[np.bool_]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield slices (N, 2, H, W) and masks (N, 1, H, W) on the engine's device."""
-    stacks = {case_id: bench.store.stack(case_id) for case_id, _ in order}
-    masks = {case_id: bench.store.mask(case_id) for case_id, _ in order}
-    for start in range(0, len(order), size):
-        part, flip = order[start : start + size], mirrored[start : start + size]
-        voxels = network_input(np.stack([stacks[c][s] for c, s in part]))
-        target = np.stack([masks[c][s] for c, s in part])[:, None]
-        voxels[flip], target[flip] = voxels[flip][..., ::-1], target[flip][..., ::-1]
-        slices = torch.from_numpy(voxels).to(bench.engine.device)
-        yield (
-            slices.to(memory_format=torch.channels_last),
-            torch.from_numpy(target.astype(np.float32)).to(bench.engine.device),
-        )
+def _footprint(bench: Bench) -> Footprint | None:
+    """Return what all ranks emitted, None when one of them does not measure."""
+    parts = bench.ranks.gathered(bench.footprint())
+    known = [part for part in parts if part is not None]
+    return together(known) if len(known) == len(parts) else None
 
 
 def _grams(footprint: Footprint | None) -> float | None:
@@ -288,8 +277,11 @@ def _grams(footprint: Footprint | None) -> float | None:
 
 def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
     """Record an epoch: best weights first, then the state that names them."""
-    folder, footprint = bench.folder, bench.footprint()
+    folder, footprint = bench.folder, _footprint(bench)
     run.history.append(record)
+    if not bench.ranks.leads:
+        bench.ranks.agreed(None)
+        return
     if best(run.history) is record:
         weights = {k: v.contiguous() for k, v in run.network.state_dict().items()}
         write_atomically(folder / "best.safetensors", save(weights))
@@ -302,3 +294,4 @@ def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
     }
     write_state(folder / "state.safetensors", run.network, run.optimizer, progress)
     write_atomically(folder / "history.csv", history_csv(run.history))
+    bench.ranks.agreed(None)  # the others may read the files now

@@ -11,6 +11,7 @@ import click
 from model.errors import BrsError
 from plugin import log
 from plugin.commands.container import command_lint, launch
+from plugin.commands.experiment import experiment
 from plugin.commands.masks import evaluate, export, import_, review
 from plugin.commands.pool import demo, rank
 from plugin.commands.pretraining import pretrain
@@ -37,7 +38,7 @@ def cli(verbose: int) -> None:
 
 
 for command in (
-    *(demo, rank, pretrain, train, finetune, segment),
+    *(demo, rank, pretrain, train, finetune, segment, experiment),
     *(review, evaluate, export, import_, serve),
     *(command_lint, launch, xnat_install, doctor),
 ):

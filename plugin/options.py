@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from model.selection import STRATEGIES
+from model.selection import NETWORK_STRATEGIES, STRATEGIES
 from plugin.dce import DceRules
 from plugin.rules import read_rules
 
@@ -81,9 +81,12 @@ upload_option = option(
     default="rest",
     help="handler: XNAT uploads the output of the container that it launched.",
 )
+data_option = option(
+    "--data", default="unknown", help="What the sessions are, such as real."
+)
 strategy_option = option(
     "--strategy",
-    type=click.Choice(sorted(STRATEGIES)),
+    type=click.Choice(sorted(STRATEGIES.keys() - NETWORK_STRATEGIES.keys())),
     default="bag",
     help="How sessions are chosen for annotation.",
 )
@@ -97,14 +100,33 @@ precision_option = option(
 )
 
 
-def training_options(command: Command) -> Command:
-    """Add what decides a training; defaults are the paper's (Table 1)."""
-    for decorate in reversed(_TRAINING):
+cluster_option = option(
+    "--cluster",
+    help="local:N processes here, or the address of a Dask scheduler: "
+    "tcp://host:port, tls://host:port.",
+)
+
+
+def config_options(command: Command) -> Command:
+    """Add what decides a network's weights; defaults are the paper's (Table 1)."""
+    for decorate in reversed(_CONFIG):
         command = decorate(command)
     return command
 
 
-_TRAINING = (
+def training_options(command: Command) -> Command:
+    """Add what decides a training, and the limits of each fold."""
+    for decorate in reversed(_LIMITS):
+        command = decorate(command)
+    return config_options(command)
+
+
+emission_option = option(
+    "--emission-factor",
+    default=0.475,
+    help="kg of CO2 per kWh; the default is the paper's world mean.",
+)
+_CONFIG = (
     option(
         "--grid",
         type=click.IntRange(32),
@@ -131,15 +153,13 @@ _TRAINING = (
         help="Measure BatchNorm over so many slices before each validation.",
     ),
     option("--deterministic", is_flag=True, help="Same bits on every run."),
+)
+_LIMITS = (
     option(
         "--carbon-budget-g",
         type=float,
         help="Stop a fold at its best epoch once it emitted this many grams of CO2.",
     ),
     option("--minutes", type=float, help="Stop a fold after this many minutes."),
-    option(
-        "--emission-factor",
-        default=0.475,
-        help="kg of CO2 per kWh; the default is the paper's world mean.",
-    ),
+    emission_option,
 )

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,9 +80,29 @@ def rank_archive(
 
 def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
     archive.prepare(None)
+    pool = measure_pool(archive, archive.sessions(), work, options)
+    if not pool.candidates:
+        raise _nothing_to_rank(pool.failures)
+    ranking = rank(pool.candidates, strategy=options.strategy, seed=options.seed)
+    return RankOutcome(ranking, pool.overlays, pool.failures)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredPool:
+    """Measured sessions, their maps, and why others were not."""
+
+    candidates: Sequence[Candidate]
+    overlays: Mapping[str, NDArray[np.int32]]
+    failures: Mapping[str, str]
+
+
+def measure_pool(
+    archive: Archive, session_ids: Sequence[str], work: Path, options: RankOptions
+) -> MeasuredPool:
+    """Return sessions' features, from ``work`` while their images are the same."""
     secret = patient_secret(archive)
     candidates, overlays, failures = [], {}, {}
-    for session_id in tqdm(archive.sessions(), desc="measuring", disable=None):
+    for session_id in tqdm(session_ids, desc="measuring", disable=None):
         try:
             pair = find_pair(archive, session_id, work, options.rules)
             measured = _measured(session_id, pair, options, _Cache(work, secret))
@@ -96,10 +116,7 @@ def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
             archive.release(session_id, work)
         candidates.append(measured.candidate)
         overlays[session_id] = measured.overlay
-    if not candidates:
-        raise _nothing_to_rank(failures)
-    ranking = rank(candidates, strategy=options.strategy, seed=options.seed)
-    return RankOutcome(ranking, overlays, failures)
+    return MeasuredPool(candidates, overlays, failures)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

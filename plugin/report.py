@@ -1,4 +1,4 @@
-"""The reports of ``brs``: a ranking, a training, an evaluation, and the whole demo.
+"""The reports of ``brs``: a ranking, a training, an evaluation, a study, the demo.
 
 Each is one self-contained HTML file, written whole, equal for equal inputs.
 """
@@ -16,6 +16,12 @@ from plugin.reports.evaluation import (
     evaluation_verdict,
     mask_section,
     origin_text,
+)
+from plugin.reports.experiment import (
+    StudyFindings,
+    study_detail,
+    study_sections,
+    study_verdict,
 )
 from plugin.reports.maps import Overlays
 from plugin.reports.page import Page, Section, write_page
@@ -98,6 +104,18 @@ def evaluation_report(
         verdict=evaluation_verdict(found),
         detail=origin_text(found.summary.origin),
         sections=sections,
+    )
+    write_page(page, path)
+
+
+def experiment_report(findings: StudyFindings, *, path: Path) -> None:
+    """Write a study's verdicts, table, effects, figures and how it was done."""
+    page = Page(
+        title="Experiment",
+        verdict=study_verdict(findings),
+        detail=study_detail(findings),
+        sections=study_sections(findings),
+        banner=SYNTHETIC if findings.document.data.startswith("synthetic") else "",
     )
     write_page(page, path)
 

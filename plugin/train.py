@@ -1,15 +1,13 @@
 """Train over an archive's annotated sessions: folds, checkpoints, carbon log."""
 
-import json
+import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import torch
-
-from model.atomic import write_atomically
 from model.bag import BagFeatures
+from model.calibration import Calibration
 from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, add, write_carbon_csv
 from model.checkpoint import (
     Checkpoint,
@@ -19,18 +17,26 @@ from model.checkpoint import (
 )
 from model.dataset import CaseStore, Fold, patient_folds
 from model.engine import Engine
-from model.evaluate import CaseScore, Origin, SliceScore, score_case, write_csv
-from model.inference import THRESHOLD, predict
+from model.evaluate import Origin, write_csv
+from model.hold import held
 from model.network import BreastFcn, new_network
-from model.power import find_meters, gpu_uuids
+from model.parallel import ALONE, Ranks
 from model.progress import Budget, TrainConfig
 from model.train import Bench, FitResult, as_footprint, fit, footprint_before
+from model.validation import held_out
 from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.fold_store import keep_files, keep_fold, recall_fold
+from plugin.fold_tables import (
+    FoldOutcome,
+    validation_folder,
+    write_tables,
+)
+from plugin.fold_tables import (
+    trained_folds as trained_folds,
+)
 from plugin.gather import Gathered, gather
-from plugin.report import training_report
-from plugin.reports.training import TrainedFold, read_fold
+from plugin.ranks import Job, announce, rank_meters, total_footprint
 from plugin.version import VERSION
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -60,16 +66,8 @@ class TrainOptions:
     once: bool = False
     """Where ``start`` came from these very cases and settings, do not go on from it."""
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
-
-
-@dataclass(frozen=True, slots=True)
-class FoldOutcome:
-    """One trained fold: its checkpoint and what it cost."""
-
-    fold: Fold
-    checkpoint: Path
-    manifest: Manifest
-    footprint: Footprint
+    ranks: Ranks = ALONE
+    """Processes that fit each fold together; this one leads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,7 @@ def train_archive(
     wanted = [f for f in folds if options.only_fold in (None, f.number)]
     room = _Room(store, gathered, output, options)
     outcomes = [_fold_outcome(archive, fold, room) for fold in wanted]
+    announce(None, options.ranks)
     return _conclude(archive, outcomes, room)
 
 
@@ -127,7 +126,8 @@ def _fold_outcome(archive: Archive, fold: Fold, room: _Room) -> FoldOutcome:
     recall_fold(archive, path)
     manifest = _finished(path, fold, room)
     if manifest is None:
-        manifest = _train_fold(fold, room, folder, path)
+        with held(folder / "lock", wait=False):
+            manifest = _train_fold(fold, room, folder, path)
     keep_fold(archive, path)
     shutil.rmtree(folder, ignore_errors=True)
     return FoldOutcome(fold, path, manifest, as_footprint(manifest.footprint))
@@ -137,8 +137,9 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
     """Fit one fold inside an energy log; its checkpoint is written last."""
     options = room.options
     network = _first_network(options)
+    announce(_job(fold, room, folder), options.ranks)
     log = EnergyLog(
-        find_meters(gpus=gpu_uuids([torch.device(options.engine.device)])),
+        rank_meters(options.engine, options.ranks, platform.node()),
         power_csv=path.with_suffix(".power.csv"),
         factor_kg_per_kwh=options.factor_kg_per_kwh,
         before=footprint_before(folder),
@@ -150,34 +151,38 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
             engine=options.engine,
             budget=options.budget,
             footprint=log.footprint,
+            ranks=options.ranks,
         )
         result = fit(network, fold, options.config, bench)
-    manifest = _manifest(fold, room, result, log.footprint())
-    _score_validation(fold, room, network)
+    footprint = total_footprint(log.footprint(), options.ranks)
+    calibration = _score_validation(fold, room, network)
+    manifest = _manifest(fold, room, result, footprint)
+    manifest = replace(manifest, metrics={**manifest.metrics, **asdict(calibration)})
     shutil.copyfile(folder / "history.csv", path.with_suffix(".history.csv"))
     return write_checkpoint(network, manifest, path)
 
 
-def _score_validation(fold: Fold, room: _Room, network: BreastFcn) -> None:
+def _job(fold: Fold, room: _Room, folder: Path) -> Job:
+    options = room.options
+    return Job(
+        fold=fold,
+        config=options.config,
+        budget=options.budget,
+        store=room.store.root.resolve(),
+        folder=folder.resolve(),
+        engine=options.engine,
+        factor_kg_per_kwh=options.factor_kg_per_kwh,
+    )
+
+
+def _score_validation(fold: Fold, room: _Room, network: BreastFcn) -> Calibration:
     """Write the held-out cases' scores, on the network's grid, to validation-K/."""
-    engine, store = room.options.engine, room.store
-    slices: list[SliceScore] = []
-    cases: list[CaseScore] = []
-    for case_id in fold.validation:
-        info = store.info(case_id)
-        found = predict(store.stack(case_id), network, engine) >= THRESHOLD
-        spacing_mm = (info.slice_mm, info.mm_per_px, info.mm_per_px)
-        of_slices, of_case = score_case(
-            case_id, found, store.mask(case_id), spacing_mm=spacing_mm
-        )
-        slices += of_slices
-        cases.append(of_case)
+    engine = room.options.engine
+    found = held_out(network, fold.validation, room.store, engine)
     origin = Origin("validation", str(engine), engine.precision)
-    write_csv(_validation(room.output, fold), slices, cases, origin=origin)
-
-
-def _validation(output: Path, fold: Fold) -> Path:
-    return output / f"validation-{fold.number}"
+    folder = validation_folder(room.output, fold)
+    write_csv(folder, found.slices, found.cases, origin=origin)
+    return found.calibration
 
 
 def _first_network(options: TrainOptions) -> BreastFcn:
@@ -269,46 +274,10 @@ def _conclude(
         room.output / "carbon.csv",
         {str(o.fold.number): o.footprint for o in outcomes},
     )
-    _write_tables(outcomes, room)
+    write_tables(outcomes, room.output, room.gathered.failures)
     pushed = keep_files(archive, room.output, KEPT)
     total = add([o.footprint for o in outcomes])
     return TrainOutcome(tuple(outcomes), deployable, total, room.gathered, pushed)
-
-
-def trained_folds(outcomes: Sequence[FoldOutcome]) -> list[TrainedFold]:
-    """Return the folds as the report shows them, from the files they left."""
-    return [
-        read_fold(
-            str(o.fold.number),
-            o.footprint,
-            history_csv=o.checkpoint.with_suffix(".history.csv"),
-            power_csv=o.checkpoint.with_suffix(".power.csv"),
-        )
-        for o in outcomes
-    ]
-
-
-def _write_tables(outcomes: Sequence[FoldOutcome], room: _Room) -> None:
-    """Write the folds' histories and scores as one table each, and the report."""
-    output = room.output
-    histories = [o.checkpoint.with_suffix(".history.csv") for o in outcomes]
-    scores = [_validation(output, o.fold) / "cases.csv" for o in outcomes]
-    names = [str(o.fold.number) for o in outcomes]
-    write_atomically(output / "history.csv", _joined(names, histories))
-    write_atomically(output / "metrics.csv", _joined(names, scores))
-    failures = json.dumps(dict(room.gathered.failures), indent=1)
-    write_atomically(output / "failures.json", failures.encode())
-    training_report(trained_folds(outcomes), path=output / "report.html")
-
-
-def _joined(names: Sequence[str], paths: Sequence[Path]) -> bytes:
-    """Return CSV tables of one shape as one, with a leading fold column."""
-    lines: list[str] = []
-    for name, path in zip(names, paths, strict=True):
-        header, *rows = path.read_text().splitlines()
-        lines = lines or [f"fold,{header}"]
-        lines += [f"{name},{row}" for row in rows]
-    return ("\n".join(lines) + "\n").encode()
 
 
 def or_unknown(value: float | None) -> float | str:

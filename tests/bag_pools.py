@@ -1,9 +1,11 @@
 """Feature tables to rank: single candidates, and pools spread as in the paper."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from model.bag import BagFeatures, TouchRule
-from model.selection import Candidate
+from model.ranking import Candidate, Evidence
 
 MM_PER_PX = 1.25
 
@@ -46,6 +48,28 @@ def candidate(
     return Candidate(
         case_id, patient_key or case_id, features(nearest_point_mm, breast_size_mm)
     )
+
+
+def evidence(
+    disagreement: float,
+    *,
+    entropy: float | None = None,
+    embedding: tuple[float, ...] = (),
+) -> Evidence:
+    return Evidence(disagreement, entropy, embedding, 2, ("c0ffee",))
+
+
+def seen(pool: list[Candidate], *, seed: int = 0) -> list[Candidate]:
+    """Return the pool as if a checkpoint had looked at it; the order plays no part."""
+    rng = np.random.default_rng(seed)
+    looks = {
+        case_id: evidence(
+            float(rng.random()), entropy=float(rng.random()), embedding=(a, b, c)
+        )
+        for case_id in sorted(candidate.case_id for candidate in pool)
+        for a, b, c in [rng.normal(size=3).tolist()]
+    }
+    return [replace(one, evidence=looks[one.case_id]) for one in pool]
 
 
 def paper_pool(seed: int, *, patients: int = 59, sessions: int = 1) -> list[Candidate]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.coverage import clusters, distances, greedy_order
+from model.coverage import clusters, distances, farthest_first, greedy_order
 
 
 def plain_order(points: NDArray[np.int64]) -> list[int]:
@@ -49,6 +49,43 @@ def test_equal_points_come_in_layers() -> None:
 def test_every_index_is_ordered_once(values: list[int]) -> None:
     points = np.array(values)[:, None]
     assert sorted(greedy_order(points)) == list(range(len(values)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.integers(0, 9), min_size=1, max_size=30),
+    share=st.floats(0, 1),
+)
+def test_an_order_goes_on_from_its_own_prefix(values: list[int], share: float) -> None:
+    points = np.array(values)[:, None]
+    whole = greedy_order(points)
+    assert greedy_order(points, whole[: round(share * len(whole))]) == whole
+
+
+def plain_farthest(points: NDArray[np.int64], first: list[int]) -> list[int]:
+    apart = ((points[:, None] - points[None]) ** 2).sum(axis=2)
+    order = list(first)
+    while len(order) < len(points):
+        near = apart[:, order].min(axis=1)
+        near[order] = -1
+        order.append(int(np.argmax(near)))
+    return order
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(
+        st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=2, max_size=30
+    )
+)
+def test_farthest_first_is_the_k_centre_greedy(values: list[tuple[int, int]]) -> None:
+    points = np.array(values)
+    (start, none), *others = farthest_first(points)
+    assert none is None
+    assert [start, *(at for at, _ in others)] == plain_farthest(points, [start])
+    gaps = [gap for _, gap in others if gap is not None]
+    assert gaps == sorted(gaps, reverse=True)
+    assert [at for at, _ in farthest_first(points, [1])] == plain_farthest(points, [1])
 
 
 def test_clusters_are_those_nearer_than_to_earlier_picks() -> None:

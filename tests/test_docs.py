@@ -20,9 +20,17 @@ from model.evaluate import (
     SliceScore,
     Summary,
 )
+from model.experiment import Design
 from model.progress import EpochRecord
 from model.ranking import Ranking
 from model.selection import STRATEGIES
+from model.study_files import (
+    CELL_COLUMNS,
+    COMPARISON_COLUMNS,
+    SCORE_COLUMNS,
+    TABLE_COLUMNS,
+    Document,
+)
 from plugin.cli import cli
 from plugin.errors import EXIT_CODES
 from plugin.pipeline import SessionResult
@@ -143,6 +151,13 @@ COLUMNS = {
     "`mask.json`": names_of(MaskRecord),
     "`slices.csv`": names_of(SliceScore),
     "`cases.csv`": names_of(CaseScore),
+    "`table.csv`": [
+        n.removesuffix("_low").removesuffix("_high") for n in TABLE_COLUMNS
+    ],
+    "`comparisons.csv`": COMPARISON_COLUMNS,
+    "`cells.csv`": CELL_COLUMNS,
+    "`scores.csv`": SCORE_COLUMNS,
+    "`experiment.json`": ["format", *names_of(Document, Design)],
     "`summary.json`": names_of(Summary, Origin, SliceCounts, Distribution),
 }
 
@@ -171,6 +186,14 @@ def test_ranked_features_are_all_in_the_table_of_the_ranking() -> None:
 def test_the_method_has_one_row_per_strategy() -> None:
     rows = table_rows(section(read("explanation/method.md"), "Strategies"))
     assert sorted(row[0].strip("`") for row in rows) == sorted(STRATEGIES)
+
+
+def test_every_test_that_the_method_names_exists() -> None:
+    text = section(read("explanation/method.md"), "What the public code gets wrong")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    sources = "\n".join(p.read_text() for p in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) >= 9
+    assert not {name for name in named if f"def {name}(" not in sources}
 
 
 def test_every_site_rule_is_documented() -> None:

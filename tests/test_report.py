@@ -19,6 +19,8 @@ from report_inputs import (
     training_files,
     used,
 )
+from studies import findings as study_findings
+from studies import noise, study
 
 from model.evaluate import summarise
 from model.figures import learning_curve
@@ -27,6 +29,7 @@ from model.selection import rank
 from plugin.report import (
     demo_report,
     evaluation_report,
+    experiment_report,
     ranking_report,
     training_report,
 )
@@ -105,9 +108,17 @@ def demo_page(path: Path) -> None:
     demo_report(path, findings(NAMES, annotated=5))
 
 
+def experiment_page(path: Path) -> None:
+    made = study(lambda strategy, share, seed, at: 0.8 + share / 10 + noise(at, seed))
+    experiment_report(study_findings(made, failures={HOSTILE: "no mask"}), path=path)
+
+
 PAGES = {
     make.__name__: make
-    for make in (ranking_page, training_page, evaluation_page, demo_page)
+    for make in (
+        *(ranking_page, training_page, evaluation_page, demo_page),
+        experiment_page,
+    )
 }
 
 

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bag_pools import candidate, paper_pool
+from bag_pools import candidate, evidence, paper_pool, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.errors import SelectionError
 from model.selection import (
+    NETWORK_STRATEGIES,
     STRATEGIES,
     Candidate,
     Ranking,
@@ -22,6 +23,7 @@ from model.selection import (
 
 PROPORTIONS = (0.1, 0.2, 0.3, 0.4)
 SEEDS = range(50)
+WITHOUT_NETWORK = sorted(STRATEGIES.keys() - NETWORK_STRATEGIES.keys())
 
 
 def lengths_mm(pool: list[Candidate], feature: str) -> NDArray[np.float64]:
@@ -49,7 +51,7 @@ def uncovered_mm() -> dict[str, NDArray[np.float64]]:
     """Mean over 50 pools like the paper's, (2 features, 4 proportions) by strategy."""
     return {
         name: np.mean([uncovered(paper_pool(1000 + s), name, s) for s in SEEDS], axis=0)
-        for name in STRATEGIES
+        for name in WITHOUT_NETWORK
     }
 
 
@@ -64,7 +66,7 @@ def uncovered_mm() -> dict[str, NDArray[np.float64]]:
 def test_every_strategy_keeps_the_contract(
     strategy: str, patients: int, sessions: int, seed: int, shuffle: int
 ) -> None:
-    pool = paper_pool(seed, patients=patients, sessions=sessions)
+    pool = seen(paper_pool(seed, patients=patients, sessions=sessions))
     mixed = [pool[at] for at in np.random.default_rng(shuffle).permutation(len(pool))]
     picks = STRATEGIES[strategy](pool, rng=np.random.default_rng(seed))
     assert picks == STRATEGIES[strategy](mixed, rng=np.random.default_rng(seed))
@@ -78,8 +80,31 @@ def test_every_strategy_keeps_the_contract(
 
 
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+@settings(max_examples=8, deadline=None)
+@given(
+    patients=st.integers(1, 25),
+    sessions=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+    share=st.floats(0, 1),
+)
+def test_what_is_annotated_leads_and_the_rest_goes_on_from_it(
+    strategy: str, patients: int, sessions: int, seed: int, share: float
+) -> None:
+    pool = seen(paper_pool(seed, patients=patients, sessions=sessions))
+    whole = [p.case_id for p in rank(pool, strategy=strategy, seed=seed).picks]
+    first = whole[: round(share * len(whole))]
+    again = rank(pool, strategy=strategy, seed=seed, first=first)
+    assert [p.case_id for p in again.picks][: len(first)] == first
+    assert sorted(p.case_id for p in again.picks) == sorted(whole)
+    assert {p.reason for p in again.picks[: len(first)]} <= {"annotated already"}
+    assert replay(Ranking.from_json(again.to_json())) == again
+    if sessions == 1:  # a patient's further sessions go by the patients' order
+        assert [p.case_id for p in again.picks] == whole
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_the_same_table_gives_the_same_bytes(strategy: str) -> None:
-    pool = paper_pool(3, patients=20, sessions=2)
+    pool = seen(paper_pool(3, patients=20, sessions=2))
     first = rank(pool, strategy=strategy, seed=7)
     noisy = [
         replace(
@@ -106,9 +131,11 @@ def test_chance_follows_the_seed(strategy: str) -> None:
     assert len(orders) == 5
 
 
-@pytest.mark.parametrize("strategy", ["nearest-point", "breast-size", "bag"])
-def test_coverage_ignores_the_seed(strategy: str) -> None:
-    pool = paper_pool(1)
+@pytest.mark.parametrize(
+    "strategy", ["nearest-point", "breast-size", "bag", "uncertainty", "coreset"]
+)
+def test_coverage_and_doubt_ignore_the_seed(strategy: str) -> None:
+    pool = seen(paper_pool(1))
     first, second = (rank(pool, strategy=strategy, seed=s).picks for s in (1, 2))
     assert first == second
 
@@ -145,6 +172,74 @@ def test_joint_strategies_cover_both_features_better_than_chance(
         assert (uncovered_mm[strategy] < chance).all(), strategy
     few = slice(0, 2)  # with more picks chance alone meets every stratum
     assert (uncovered_mm["stratified-random"][:, few] < chance[:, few]).all()
+
+
+def test_uncertainty_goes_by_disagreement_and_by_entropy_on_a_tie() -> None:
+    looks = {"a": (0.1, 0.9), "b": (0.3, 0.1), "c": (0.3, 0.2), "d": (0.30004, None)}
+    pool = [
+        replace(candidate(n, 1, 1), evidence=evidence(d, entropy=e))
+        for n, (d, e) in looks.items()
+    ]
+    picks = rank(pool, strategy="uncertainty", seed=0).picks
+    assert [pick.case_id for pick in picks] == ["c", "b", "d", "a"]
+    assert picks[0].reason == "2 masks of it disagree by 0.300"
+
+
+def test_coreset_takes_the_farthest_from_all_before() -> None:
+    places = {"a": (0, 0), "b": (1, 0), "c": (0, 9), "d": (4, 0), "e": (1, 1)}
+    pool = [
+        replace(
+            candidate(n, 1, 1), evidence=evidence(0, embedding=(float(x), float(y)))
+        )
+        for n, (x, y) in places.items()
+    ]
+    picks = rank(pool, strategy="coreset", seed=0).picks
+    # The mean is (1.2, 2): e is nearest, then c (8.06 away), d (3.16), a and b.
+    assert [pick.case_id for pick in picks] == ["e", "c", "d", "a", "b"]
+    assert picks[1].reason.startswith(f"{65**0.5:.2f} from the nearest pick")
+    after = rank(pool, strategy="coreset", seed=0, first=["c"]).picks
+    assert [pick.case_id for pick in after[:2]] == ["c", "d"]  # sqrt(16 + 81) away
+
+
+def test_bag_uncertainty_asks_the_least_sure_of_each_stratum() -> None:
+    pool = [candidate(f"n{at}", 10, 100) for at in range(4)]
+    pool += [candidate(f"f{at}", 60, 100) for at in range(4)]
+    unsure = {"n2": 0.9, "n0": 0.8, "f3": 0.2, "f1": 0.1}
+    pool = [replace(c, evidence=evidence(unsure.get(c.case_id, 0.0))) for c in pool]
+    picks = rank(pool, strategy="bag+uncertainty", seed=0).picks
+    assert {pick.case_id for pick in picks[:2]} == {"n2", "f3"}
+    assert {pick.case_id for pick in picks[2:4]} == {"n0", "f1"}
+    assert "disagree by 0.900, among 4 sessions with nearest point 10 mm" in (
+        next(pick.reason for pick in picks if pick.case_id == "n2")
+    )
+
+
+@pytest.mark.parametrize("strategy", sorted(NETWORK_STRATEGIES))
+def test_a_pool_that_no_checkpoint_has_seen_is_refused(strategy: str) -> None:
+    pool = [*paper_pool(0, patients=2), *seen([candidate("s", 1, 1)])]
+    with pytest.raises(SelectionError, match="found 2 sessions that no checkpoint"):
+        rank(pool, strategy=strategy, seed=0)
+
+
+def test_features_of_two_encoders_are_refused() -> None:
+    pool = [
+        replace(candidate(n, 1, 1), evidence=evidence(0, embedding=(0.0,) * size))
+        for n, size in (("a", 2), ("b", 3))
+    ]
+    with pytest.raises(SelectionError, match=r"encoder features of \[2, 3\] numbers"):
+        rank(pool, strategy="coreset", seed=0)
+
+
+def test_evidence_is_rounded_and_kept_in_manifest_and_table() -> None:
+    look = evidence(0.123456, entropy=None, embedding=(0.12345, -1.0))
+    pool = [replace(candidate("x", 1, 1), evidence=look), *seen([candidate("y", 2, 2)])]
+    ranking = rank(pool, strategy="uncertainty", seed=0)
+    held = json.loads(ranking.to_json())["candidates"][0]["evidence"]
+    assert held["disagreement"] == 0.1235
+    assert held["embedding"] == [0.123, -1.0]
+    rows = {line.split(",")[1]: line for line in ranking.to_csv().splitlines()}
+    assert rows["case_id"].endswith("min_slices,disagreement,entropy,members")
+    assert rows["x"].endswith(",0.1235,,2")
 
 
 def test_hybrid_takes_the_three_in_turn() -> None:
@@ -236,8 +331,10 @@ def test_pools_that_cannot_be_ranked_are_refused() -> None:
         rank([], strategy="bag", seed=0)
     with pytest.raises(SelectionError, match="1 sessions more than once, a among"):
         rank(pool, strategy="bag", seed=0)
-    with pytest.raises(SelectionError, match="needed one of bag, breast-size"):
+    with pytest.raises(SelectionError, match="needed one of bag, bag"):
         rank(pool[:1], strategy="best", seed=0)
+    with pytest.raises(SelectionError, match="1 that are not in the pool"):
+        rank(pool[:1], strategy="bag", seed=0, first=["elsewhere"])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """One fold: what it keeps, when it stops, and that a kill costs at most an epoch."""
 
 import csv
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,23 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import filled_store
-from torch import nn
+from cases import case_info, filled_store, small_network
+from torch import Tensor, nn
 
+from model.batches import batches, halved
 from model.carbon import Footprint, footprint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import TrainingError
+from model.hold import held
 from model.preprocess import network_input
 from model.progress import Budget, TrainConfig
 from model.train import (
     Bench,
     FitResult,
-    _batches,
     calibrate,
     fit,
     footprint_before,
-    halved,
     validate,
 )
 
@@ -35,18 +36,6 @@ CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
     return filled_store(tmp_path_factory.mktemp("store"), ("a", "b", "c"))
-
-
-def small_network() -> nn.Module:
-    """A network of the same signature whose epochs take milliseconds."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(2, 8, 5, padding=2),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(0.1),
-        nn.Conv2d(8, 1, 5, padding=2),
-    )
 
 
 def bench(store: CaseStore, folder: Path, **changes: object) -> Bench:
@@ -108,6 +97,71 @@ def test_the_best_epochs_weights_are_left_in_the_network(
     assert losses[result.best_epoch] == min(losses)
     found = validate(network, FOLD.validation, bench(store, tmp_path))
     assert found == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_best_weights_are_not_the_last_ones_where_those_are_worse(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=4, learning_rate=5.0)
+    result, network = trained(store, tmp_path, config)
+    losses = [record.validation_loss for record in result.history]
+    assert result.best_epoch < len(losses) - 1
+    found = validate(network, FOLD.validation, bench(store, tmp_path))
+    assert found == pytest.approx(min(losses), abs=1e-6)
+    assert found < losses[-1] - 1e-3
+
+
+class Counting(nn.Module):
+    """One weight, and a memory of every batch that it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.seen: list[tuple[bool, Tensor]] = []
+
+    def forward(self, slices: Tensor) -> Tensor:
+        self.seen.append((self.training, slices.detach().clone()))
+        return self.weight * slices[:, :1]
+
+
+def uneven_store(root: Path) -> CaseStore:
+    """Two patients to train on, of 6 and 2 slices, and one of 5 to validate on."""
+    made = CaseStore(root)
+    rng = np.random.default_rng(0)
+    for case_id, slices in (("a", 6), ("b", 2), ("c", 5)):
+        voxels = rng.uniform(0, 1, (slices, 2, 32, 32))
+        info = replace(case_info(case_id), slices=slices)
+        made.put(info, voxels, voxels[:, 0] > 0.5)
+    return made
+
+
+def test_slices_are_computed_in_true_batches_of_two_channels(tmp_path: Path) -> None:
+    network = Counting()
+    made = bench(uneven_store(tmp_path / "store"), tmp_path / "fold")
+    fit(network, FOLD, replace(CONFIG, epochs=1, batch=5), made)
+    sizes = [tuple(batch.shape) for training, batch in network.seen if training]
+    # b repeats its two slices up to the six of a: twelve slices, five a step.
+    assert sizes == [(5, 2, 32, 32), (5, 2, 32, 32), (2, 2, 32, 32)]
+
+
+def test_validation_sees_every_slice_once_and_repeats_none(tmp_path: Path) -> None:
+    network = Counting()
+    cases = uneven_store(tmp_path / "store")
+    fit(network, FOLD, CONFIG, bench(cases, tmp_path / "fold"))
+    seen = torch.cat([batch for training, batch in network.seen if not training])
+    expected = torch.from_numpy(network_input(cases.stack("c")))
+    assert torch.equal(seen, torch.cat([expected] * CONFIG.epochs))
+
+
+def test_the_training_loss_is_of_its_own_epoch(tmp_path: Path) -> None:
+    cases = uneven_store(tmp_path / "store")
+    fold = Fold(0, train=("a",), validation=("c",))
+    config = replace(CONFIG, epochs=3, batch=6, learning_rate=0.0)
+    result = fit(Counting(), fold, config, bench(cases, tmp_path / "fold"))
+    losses = [record.train_loss for record in result.history]
+    # One batch of all slices and a rate of zero: every epoch is the same.
+    assert losses == pytest.approx([losses[0]] * 3)
+    assert 0 < losses[0] < 1
 
 
 def test_training_lowers_the_loss(store: CaseStore, tmp_path: Path) -> None:
@@ -182,7 +236,8 @@ def test_mirroring_turns_image_and_mask_together(
 ) -> None:
     made = bench(store, tmp_path)
     order = [("a", 0), ("a", 0)]
-    ((slices, masks),) = _batches(order, 2, made, np.array([False, True]))
+    turned = np.array([False, True])
+    ((slices, masks),) = batches(order, 2, made.store, made.engine, turned)
     assert torch.equal(slices[1], slices[0].flip(-1))
     assert torch.equal(masks[1], masks[0].flip(-1))
     assert not torch.equal(masks[1], masks[0])
@@ -229,3 +284,12 @@ def test_coarse_epochs_resume_as_they_were(store: CaseStore, tmp_path: Path) -> 
     assert [r.validation_loss for r in resumed.history] == [
         r.validation_loss for r in whole.history
     ]
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(tmp_path: Path) -> None:
+    lock = tmp_path / "fold-0" / "lock"
+    again = pytest.raises(TrainingError, match=rf"process {os.getpid()}\)")
+    with held(lock, wait=False), again, held(lock, wait=False):
+        pass
+    with held(lock, wait=False):
+        pass

@@ -17,6 +17,7 @@ from plugin.options import (
     FILE,
     FOLDER,
     archive_option,
+    data_option,
     option,
     output_option,
     rules_option,
@@ -31,7 +32,7 @@ from plugin.options import (
 @option("--reference", help="Archive with the human masks; --archive by default.")
 @session_option
 @work_option
-@option("--data", default="unknown", help="What the sessions are, such as real.")
+@data_option
 @rules_option
 def evaluate(
     archive: str,

@@ -1,5 +1,7 @@
 """Commands that change weights: `brs train` and `brs finetune`."""
 
+import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from plugin.options import (
     upload_option,
     work_option,
 )
+from plugin.ranks import follow, joined_ranks
 from plugin.train import TrainOptions, or_unknown, train_archive
 from plugin.weights import require_weights
 
@@ -40,8 +43,14 @@ from plugin.weights import require_weights
 @option("--backbone-weights", default="none", help="none, a file, or imagenet.")
 def train(archive: str, backbone_weights: str, **settings: Any) -> None:
     """Train from an archive's annotated sessions, with a carbon log."""
-    options = _train_options(settings, backbone_weights=backbone_weights)
-    _train(archive_at(archive), options, settings)
+    with joined_ranks(os.environ) as ranks:
+        if not ranks.leads:
+            follow(ranks, platform.node())
+            return
+        options = _train_options(
+            settings, backbone_weights=backbone_weights, ranks=ranks
+        )
+        _train(archive_at(archive), options, settings)
 
 
 @click.command()
@@ -62,32 +71,43 @@ def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     with the program; then the same command on the same masks trains once, however
     often it is run: to go on after that, change a setting or name the checkpoint.
     """
-    opened = archive_at(archive)
-    start = read_checkpoint(require_weights(checkpoint, opened, _work(settings)))
-    options = _train_options(settings, start=start, once=checkpoint is None)
-    _train(opened, options, settings)
+    with joined_ranks(os.environ) as ranks:
+        if not ranks.leads:
+            follow(ranks, platform.node())
+            return
+        opened = archive_at(archive)
+        start = read_checkpoint(require_weights(checkpoint, opened, _work(settings)))
+        once = checkpoint is None
+        options = _train_options(settings, start=start, once=once, ranks=ranks)
+        _train(opened, options, settings)
 
 
-def _train_options(
-    settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
-) -> TrainOptions:
+def train_config(
+    settings: dict[str, Any], *, seed: int, start: Checkpoint | None = None
+) -> TrainConfig:
+    """Return the settings that decide a network's weights."""
     parent_px = start.manifest.grid_px if start else TrainConfig().grid_px
-    config = TrainConfig(
+    return TrainConfig(
         grid_px=settings["grid"] or parent_px,
         epochs=settings["epochs"],
         batch=settings["batch"],
         learning_rate=settings["learning_rate"],
         schedule=settings["schedule"],
         folds=settings["folds"],
-        seed=settings["seed"],
+        seed=seed,
         mirror=settings["mirror"],
         coarse_epochs=settings["coarse_epochs"],
         calibration_slices=settings["calibration_slices"],
         deterministic=settings["deterministic"],
     )
+
+
+def _train_options(
+    settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
+) -> TrainOptions:
     return TrainOptions(
         engine=engine_for(settings),
-        config=config,
+        config=train_config(settings, seed=settings["seed"], start=start),
         budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
         rules=settings["rules"],
         only_fold=settings["fold"],

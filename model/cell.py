@@ -1,0 +1,167 @@
+"""One cell of a study: trained once, then tested case by case, each result kept."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from model.carbon import WORLD_KG_PER_KWH, EnergyLog
+from model.cell_store import (
+    HISTORY_FILE,
+    LOOKS,
+    POWER_FILE,
+    TESTS,
+    WEIGHTS_FILE,
+    CellRecord,
+    CellStore,
+    Scored,
+)
+from model.dataset import CaseStore
+from model.engine import Engine
+from model.ensemble import Mask, look
+from model.errors import StoreError
+from model.experiment import Cell
+from model.inference import predict_logits
+from model.network import new_network
+from model.power import POWERCAP, find_meters, gpu_uuids
+from model.trace import PowerMeter
+from model.train import Bench, fit, footprint_before
+from model.validation import held_out, score_stored
+
+
+def fcn(seed: int) -> nn.Module:
+    """Return the network of the study, freshly initialised."""
+    return new_network(seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Where cells are trained, with what, and where they are kept."""
+
+    store: CaseStore
+    cells: CellStore
+    engine: Engine
+    network: Callable[[int], nn.Module] = fcn
+    alone: bool = True
+    """No other cell runs on this machine's processor, so its energy is this cell's."""
+    factor_kg_per_kwh: float = WORLD_KG_PER_KWH
+
+    def meters(self) -> tuple[PowerMeter, ...]:
+        """Return the meters of what a cell computes on."""
+        gpus = gpu_uuids([torch.device(self.engine.device)])
+        return find_meters(gpus=gpus, powercap=POWERCAP if self.alone else None)
+
+    def sources(self, case_ids: Sequence[str]) -> dict[str, str]:
+        """Return the source keys of stored cases."""
+        return {case_id: self.store.info(case_id).source_key for case_id in case_ids}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A cell to train, the cases to test it on, and those to look at for evidence."""
+
+    cell: Cell
+    tests: tuple[str, ...]
+    looks: tuple[str, ...] = ()
+
+
+def perform(task: Task, lab: Lab) -> None:
+    """Train the cell unless it is, then test and look at what is missing."""
+    key = task.cell.key
+    with lab.cells.held(key):
+        record = lab.cells.record(key) or _trained(task.cell, lab)
+        tests, looks = _missing(task, lab)
+        if tests or looks:
+            _test(tests, looks, record, task, lab)
+
+
+def finished(task: Task, lab: Lab) -> bool:
+    """Say whether nothing of the task is left to do."""
+    if lab.cells.record(task.cell.key) is None:
+        return False
+    return not any(_missing(task, lab))
+
+
+def _missing(task: Task, lab: Lab) -> tuple[list[str], list[str]]:
+    key, cells = task.cell.key, lab.cells
+    tests = cells.missing(key, TESTS, lab.sources(task.tests))
+    return tests, cells.missing(key, LOOKS, lab.sources(task.looks))
+
+
+def _trained(cell: Cell, lab: Lab) -> CellRecord:
+    """Fit the cell inside an energy log; its record is written last."""
+    folder = lab.cells.folder(cell.key)
+    unfinished = folder / "fit"
+    network = lab.network(cell.config.seed)
+    log = EnergyLog(
+        lab.meters(),
+        power_csv=folder / POWER_FILE,
+        factor_kg_per_kwh=lab.factor_kg_per_kwh,
+        before=footprint_before(unfinished),
+    )
+    with log:
+        bench = Bench(lab.store, unfinished, lab.engine, footprint=log.footprint)
+        result = fit(network, cell.fold, cell.config, bench)
+    found = held_out(network, cell.fold.validation, lab.store, lab.engine)
+    record = CellRecord(
+        key=cell.key,
+        fold=cell.fold.number,
+        seed=cell.config.seed,
+        train=cell.fold.train,
+        validation=cell.fold.validation,
+        epochs=len(result.history),
+        best_epoch=result.best_epoch,
+        stopped_by=result.stopped_by,
+        validation_dice=1 - result.history[result.best_epoch].validation_loss,
+        calibration=found.calibration,
+        footprint=log.footprint(),
+        engine=str(lab.engine),
+    )
+    shutil.copyfile(unfinished / "history.csv", folder / HISTORY_FILE)
+    shutil.copyfile(unfinished / "best.safetensors", folder / WEIGHTS_FILE)
+    lab.cells.keep_record(record)
+    shutil.rmtree(unfinished)
+    return record
+
+
+def _test(
+    tests: Sequence[str],
+    looks: Sequence[str],
+    record: CellRecord,
+    task: Task,
+    lab: Lab,
+) -> None:
+    """Look at cases first: a look holds the mask that a test needs."""
+    key, store = task.cell.key, lab.store
+    network = _weighted(task.cell, lab)
+    temperature = record.calibration.temperature
+    for case_id in looks:
+        seen = look(store.stack(case_id), network, lab.engine, temperature=temperature)
+        lab.cells.keep_look(key, case_id, seen, store.info(case_id).source_key)
+    for case_id in tests:
+        mask = _mask(case_id, task, network, lab)
+        tested = Scored(*score_stored(store, case_id, mask), mask)
+        lab.cells.keep_test(key, tested, store.info(case_id).source_key)
+
+
+def _mask(case_id: str, task: Task, network: nn.Module, lab: Lab) -> Mask:
+    if case_id in task.looks:
+        return lab.cells.look(task.cell.key, case_id).masks[0]
+    return predict_logits(lab.store.stack(case_id), network, lab.engine) >= 0
+
+
+def _weighted(cell: Cell, lab: Lab) -> nn.Module:
+    path = lab.cells.folder(cell.key) / WEIGHTS_FILE
+    if not path.exists():
+        raise StoreError(
+            str(path),
+            found="no weights beside a finished training",
+            needed="the weights, to test it on further cases",
+            mend="delete the cell's folder; it is trained again",
+        )
+    network = lab.network(cell.config.seed)
+    network.load_state_dict(load_file(path))
+    return network

@@ -1,0 +1,13 @@
+"""`brs` with a small network, for `torchrun`: what is tested is who does what."""
+
+from cases import small_network
+
+import plugin.ranks
+import plugin.train
+from plugin.cli import main
+
+for module in (plugin.train, plugin.ranks):
+    module.new_network = lambda *, seed, **_: small_network(seed)  # type: ignore[attr-defined]
+
+if __name__ == "__main__":
+    main()
