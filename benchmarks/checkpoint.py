@@ -224,7 +224,9 @@ def main(
         size["grid"] or checkpoint.manifest.grid_px,
     )
     tools = checkpoint, choose_engine(precision="fp32")
-    names, scored, studies = list(STYLES), [], []
+    names = list(STYLES)
+    scored: list[Scored] = []
+    studies: list[Study] = []
     for number in range(seed, seed + cases):
         style = names[number % len(names)]
         study, anatomy = segment(number, style, shape, tools)
@@ -247,20 +249,22 @@ def _report(
         s.anatomy: summary([t for t in scored if t.anatomy == s.anatomy])
         for s in scored
     }
+    rows = {"all": summary(scored), **styles, **anatomies}
+    features = {name: agreement(scored, name) for name in FEATURES}
     document = {
         "weights_sha256": checkpoint.manifest.weights_sha256,
         "size": asdict(size),
-        "all": summary(scored),
+        "all": rows["all"],
         "styles": styles,
         "anatomies": anatomies,
-        "features": {name: agreement(scored, name) for name in FEATURES},
+        "features": features,
         "cases": [asdict(s) for s in scored],
     }
     out.write_text(json.dumps(document, indent=1) + "\n")
-    for name, row in {"all": document["all"], **styles, **anatomies}.items():
+    for name, row in rows.items():
         values = "  ".join(f"{k} {v:.3f}" for k, v in row.items())
         print(f"{name:<28}{values}")
-    print(json.dumps(document["features"], indent=1))
+    print(json.dumps(features, indent=1))
 
 
 if __name__ == "__main__":

@@ -192,12 +192,13 @@ def _stored(phases: Field, rng: np.random.Generator) -> Field:
         phases = np.minimum(phases, top * rng.uniform(0.7, 1.2))
     if rng.random() < 0.2:
         bend = np.float32(rng.uniform(0.7, 1.5))
-        phases = top * (np.maximum(phases, 0) / top) ** bend
+        phases = np.asarray(top * (np.maximum(phases, 0) / top) ** bend, np.float32)
     if rng.random() < 0.15:
         step = top / float(rng.choice([60, 120, 255]))
         phases = np.asarray(np.rint(phases / step) * step, np.float32)
     if rng.random() < 0.1:
-        phases = np.where(phases < 0.08 * rng.random() * top, 0, phases)
+        silent = phases < 0.08 * rng.random() * top
+        phases = np.where(silent, np.float32(0), phases)
     return np.asarray(phases, np.float32)
 
 
