@@ -5,15 +5,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
+from safetensors.numpy import load_file, save
 
 from model.atomic import write_atomically
 from model.errors import CheckpointError
-from model.network import ARCHITECTURE, BreastFcn
 from model.preprocess import (
     BODY_FRACTION,
     INPUT_CENTRE,
@@ -22,6 +22,13 @@ from model.preprocess import (
     ROBUST_MAX_PERCENTILE,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model.inference import Runner
+    from model.network import BreastFcn
+
+ARCHITECTURE = "fcn_resnet50-2in-1out"
 PREPROCESSING: Mapping[str, float] = {
     "body_fraction": BODY_FRACTION,
     "robust_max_percentile": ROBUST_MAX_PERCENTILE,
@@ -58,17 +65,25 @@ class Manifest:
 class Checkpoint:
     """A network with its manifest."""
 
-    network: BreastFcn
+    network: "BreastFcn"
     manifest: Manifest
 
 
-def write_checkpoint(network: nn.Module, manifest: Manifest, path: Path) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class ReadyCheckpoint:
+    """A network made ready on an engine other than PyTorch, with its manifest."""
+
+    network: "Runner"
+    manifest: Manifest
+
+
+def write_checkpoint(network: "nn.Module", manifest: Manifest, path: Path) -> Manifest:
     """Write ``path`` (.safetensors) and its .json; return the manifest with the hash.
 
     The manifest goes last: weights without one are not a checkpoint.
     """
     weights = {k: v.detach().cpu() for k, v in network.state_dict().items()}
-    data = save({k: v.contiguous() for k, v in weights.items()})
+    data = save({k: v.contiguous().numpy() for k, v in weights.items()})
     record = asdict(manifest) | {"weights_sha256": hashlib.sha256(data).hexdigest()}
     write_atomically(path, data)
     text = json.dumps(record, indent=1, sort_keys=True)
@@ -77,7 +92,7 @@ def write_checkpoint(network: nn.Module, manifest: Manifest, path: Path) -> Mani
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return a verified checkpoint.
+    """Return a verified checkpoint with its network in PyTorch.
 
     Raises
     ------
@@ -85,16 +100,33 @@ def read_checkpoint(path: Path) -> Checkpoint:
         If weights or manifest are missing, damaged, of another architecture, or
         were trained with another preprocessing.
     """
+    from model.network import network_of
+
+    weights, manifest = read_weights(path)
+    try:
+        network = network_of(weights)
+    except RuntimeError as error:
+        raise _error(path, "weights that do not fit", ARCHITECTURE) from error
+    return Checkpoint(network, manifest)
+
+
+def read_weights(path: Path) -> tuple[dict[str, NDArray[np.generic]], Manifest]:
+    """Return verified weights by name, and their manifest, without PyTorch.
+
+    Raises
+    ------
+    CheckpointError
+        As ``read_checkpoint``, but for weights of another network.
+    """
     manifest = read_manifest(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != manifest.weights_sha256:
         raise _error(path, f"SHA-256 {digest[:12]}", f"{manifest.weights_sha256[:12]}")
-    network = BreastFcn()
     try:
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        return load_file(path), manifest
+    except SafetensorError as error:
         raise _error(path, "weights that do not fit", ARCHITECTURE) from error
-    return Checkpoint(network.eval(), manifest)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -1,47 +1,65 @@
-"""From a slice stack to probabilities and a mask."""
+"""From a slice stack to probabilities and a mask, whatever engine runs the network."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
+from scipy.special import expit
 
 from model.engine import Engine
 from model.preprocess import network_input
 
+if TYPE_CHECKING:
+    from torch import nn
+
 THRESHOLD = 0.5
-BATCH_BY_DEVICE = {"cpu": 1, "cuda": 16}
-"""Batching buys nothing on a CPU and costs memory."""
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """A network made ready on one engine."""
+
+    batch: int
+    """How many slices it takes at once."""
+
+    def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits (N, rows, columns) of network inputs (N, 2, rows, columns)."""
+        ...
 
 
 def predict(
-    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
+    voxels: NDArray[np.floating], network: "nn.Module | Runner", engine: Engine
 ) -> NDArray[np.float32]:
     """Return breast probability (slices, rows, columns) of a stack.
 
-    ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``.
+    ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``. ``network`` is run
+    as it is when it is ready on an engine, else by PyTorch on ``engine``.
     """
-    network.eval().to(engine.device).to(memory_format=torch.channels_last)
+    logits = predict_logits(voxels, network, engine)
+    probability: NDArray[np.float32] = expit(logits, out=logits)
+    return probability
+
+
+def predict_logits(
+    voxels: NDArray[np.floating], network: "nn.Module | Runner", engine: Engine
+) -> NDArray[np.float32]:
+    """Return what ``predict`` takes the sigmoid of; the mask is where it is >= 0."""
+    runner = as_runner(network, engine)
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)
-    for part in _parts(len(voxels), engine):
-        out[part] = _predict_batch(voxels[part], network, engine)
+    for part in _parts(len(voxels), runner.batch):
+        out[part] = runner.logits(network_input(voxels[part]))
     return out
 
 
-def _parts(slices: int, engine: Engine) -> Iterator[slice]:
-    batch = BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
+def as_runner(network: "nn.Module | Runner", engine: Engine) -> Runner:
+    """Return a network ready to run; PyTorch is imported only for its own."""
+    if isinstance(network, Runner):
+        return network
+    from model.torch_runner import TorchRunner
+
+    return TorchRunner(network, engine)
+
+
+def _parts(slices: int, batch: int) -> Iterator[slice]:
     return (slice(start, start + batch) for start in range(0, slices, batch))
-
-
-@torch.inference_mode()
-def _predict_batch(
-    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
-) -> NDArray[np.float32]:
-    batch = torch.from_numpy(network_input(voxels)).to(
-        engine.device, memory_format=torch.channels_last
-    )
-    with engine.autocast():
-        logits = network(batch)
-    probability: NDArray[np.float32] = logits.float().sigmoid()[:, 0].cpu().numpy()
-    return probability

@@ -7,14 +7,16 @@ are kept.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from highdicom import Volume
-from highdicom.volume import VolumeGeometry
 from numpy.typing import NDArray
 
 from model.errors import GeometryError
+
+if TYPE_CHECKING:
+    from highdicom import Volume
+    from highdicom.volume import VolumeGeometry
 
 ORIENTATION = "HPL"
 BODY_FRACTION = 0.1
@@ -51,10 +53,10 @@ class SliceStack:
 
     voxels: NDArray[np.float32]
     placement: Placement
-    source: VolumeGeometry
+    source: "VolumeGeometry"
 
 
-def to_stack(pre: Volume, post: Volume, *, grid_px: int = 256) -> SliceStack:
+def to_stack(pre: "Volume", post: "Volume", *, grid_px: int = 256) -> SliceStack:
     """Return the canonical stack of a pair with equal geometry.
 
     Raises
@@ -71,7 +73,7 @@ def to_stack(pre: Volume, post: Volume, *, grid_px: int = 256) -> SliceStack:
     return SliceStack(voxels, placement, pre.get_geometry())
 
 
-def mask_to_stack(mask: Volume, stack: SliceStack) -> NDArray[np.bool_]:
+def mask_to_stack(mask: "Volume", stack: SliceStack) -> NDArray[np.bool_]:
     """Return a source-grid mask on the stack's grid, (slices, rows, columns)."""
     _check_geometry(stack.source, mask.get_geometry(), "mask")
     canonical = mask.to_patient_orientation(ORIENTATION)
@@ -79,7 +81,7 @@ def mask_to_stack(mask: Volume, stack: SliceStack) -> NDArray[np.bool_]:
     return resample(voxels, stack.placement, canonical.pixel_spacing) >= 0.5
 
 
-def to_source(values: NDArray[np.float32], stack: SliceStack) -> Volume:
+def to_source(values: NDArray[np.float32], stack: SliceStack) -> "Volume":
     """Return stack values (slices, rows, columns) on the source grid, as float32."""
     canonical = stack.source.to_patient_orientation(ORIENTATION)
     placement, (row_mm, column_mm) = stack.placement, canonical.pixel_spacing
@@ -91,12 +93,12 @@ def to_source(values: NDArray[np.float32], stack: SliceStack) -> Volume:
     return source
 
 
-def check_same_grid(pre: Volume, post: Volume) -> None:
+def check_same_grid(pre: "Volume", post: "Volume") -> None:
     """Raise ``GeometryError`` unless both volumes share shape and affine."""
     _check_geometry(pre.get_geometry(), post.get_geometry(), "post-contrast series")
 
 
-def place(geometry: VolumeGeometry, grid_px: int) -> Placement:
+def place(geometry: "VolumeGeometry", grid_px: int) -> Placement:
     """Fit a canonical geometry on a square grid: largest isotropic scale, centred."""
     slice_mm, row_mm, column_mm = geometry.spacing
     _, rows, columns = geometry.spatial_shape
@@ -189,7 +191,9 @@ def _axis_weights(
     return kept.astype(np.float32)
 
 
-def _check_geometry(first: VolumeGeometry, second: VolumeGeometry, name: str) -> None:
+def _check_geometry(
+    first: "VolumeGeometry", second: "VolumeGeometry", name: str
+) -> None:
     if first.spatial_shape != second.spatial_shape:
         found = f"{second.spatial_shape} voxels beside {first.spatial_shape}"
     elif not np.allclose(first.affine, second.affine, atol=GEOMETRY_TOLERANCE_MM):

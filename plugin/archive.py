@@ -7,12 +7,14 @@ one project resource ``BRS`` (rankings, checkpoints, carbon logs).
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
-from plugin.reading.shortlist import ScanFilter
 from plugin.xnat.target import is_xnat, parse_target
+
+if TYPE_CHECKING:
+    from plugin.reading.shortlist import ScanFilter
 
 
 class Archive(Protocol):
@@ -23,7 +25,7 @@ class Archive(Protocol):
         ...
 
     def fetch(
-        self, session_id: str, work: Path, wanted: ScanFilter | None = None
+        self, session_id: str, work: Path, wanted: "ScanFilter | None" = None
     ) -> Path:
         """Return a folder with the session's images, downloaded under ``work``.
 

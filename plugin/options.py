@@ -1,5 +1,6 @@
 """Command-line options that several commands share, each also a BRS_ variable."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,8 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from model.selection import STRATEGIES
-from plugin.dce import DceRules
-from plugin.rules import read_rules
+from plugin.cache import cache_folder
+from plugin.rules import DceRules, read_rules
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -66,6 +67,18 @@ strategy_option = option(
     help="How sessions are chosen for annotation.",
 )
 seed_option = option("--seed", default=0, help="Seed of every random choice.")
+engine_option = option(
+    "--engine",
+    type=click.Choice(["auto", "openvino", "torch"]),
+    default="auto",
+    help="Who computes; auto takes the fastest that is proven for the weights.",
+)
+cache_option = option(
+    "--cache",
+    type=FOLDER,
+    callback=lambda _context, _option, path: path or cache_folder(os.environ),
+    help="Folder for what is measured once; the user's cache folder by default.",
+)
 device_option = option("--device", default="auto", help="cpu, cuda, cuda:1 or auto.")
 precision_option = option(
     "--precision",

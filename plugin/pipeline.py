@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.atomic import write_atomically
 from model.bag import BagFeatures, measure
 from model.carbon import EnergyLog, PowerMeter
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, ReadyCheckpoint
 from model.engine import Engine
 from model.errors import EmptyMaskError
 from model.inference import THRESHOLD, predict
@@ -46,7 +46,7 @@ BAG_GRID_PX = 256
 class Segmenter:
     """A checkpoint and how it is run; equal configurations give equal masks."""
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | ReadyCheckpoint
     engine: Engine
     rules: DceRules = field(default_factory=DceRules)
     meters: tuple[PowerMeter, ...] = ()

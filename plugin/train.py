@@ -32,8 +32,8 @@ from plugin.gather import Gathered, gather
 from plugin.report import training_report
 from plugin.reports.training import TrainedFold, read_fold
 from plugin.version import VERSION
+from plugin.weights import CHECKPOINT_FILE
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 KEPT = (
     CHECKPOINT_FILE,
     "checkpoint.json",

@@ -1,4 +1,4 @@
-"""What every test leaves behind: the logging it found."""
+"""What every test leaves behind: the logging it found, and no file of the user's."""
 
 import logging
 from collections.abc import Iterator
@@ -18,3 +18,11 @@ def logging_is_left_as_it_was() -> Iterator[None]:
         log.setLevel(level)
         log.handlers = handlers
         log.propagate = propagate
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what commands cache away from the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

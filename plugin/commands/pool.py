@@ -6,7 +6,6 @@ from typing import Any
 import click
 
 from plugin.commands.result import archive_at, say
-from plugin.demo import DemoOptions, run_demo
 from plugin.options import (
     FOLDER,
     archive_option,
@@ -31,6 +30,8 @@ from plugin.rank import RankOptions, rank_archive
 @seed_option
 def demo(output: Path, cases: int, seed: int) -> None:
     """Run the whole loop on a synthetic cohort: no data, no network needed."""
+    from plugin.demo import DemoOptions, run_demo
+
     say(run_demo(output, DemoOptions(cases=cases, seed=seed)))
 
 

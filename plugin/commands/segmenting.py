@@ -4,20 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from model.checkpoint import read_checkpoint
-from model.engine import choose_engine
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
 from plugin.archive import Archive
+from plugin.commands.engine import engine_for
 from plugin.commands.result import archive_at, say
 from plugin.dce import choose
 from plugin.options import (
     FOLDER,
     archive_option,
+    cache_option,
     checkpoint_option,
     device_option,
+    engine_option,
     option,
     output_option,
     precision_option,
@@ -42,8 +42,10 @@ from plugin.weights import find_weights
 @upload_option
 @option("--skip-annotated", is_flag=True, help="Leave sessions with a human mask.")
 @option("--dry-run", is_flag=True, help="Print the chosen pair and stop.")
+@engine_option
 @device_option
 @precision_option
+@cache_option
 @rules_option
 def segment(archive: str | None, folder: Path | None, **settings: Any) -> None:
     """Segment one folder or an archive: DICOM-SEG, NIfTI, preview, result.json.
@@ -93,13 +95,12 @@ def _decision(
 
 def _segmenter(archive: Archive | None, settings: dict[str, Any]) -> Segmenter:
     weights = find_weights(settings["checkpoint"], archive, settings["work"])
-    engine = choose_engine(device=settings["device"], precision=settings["precision"])
-    click.echo(f"engine {engine}", err=True)
+    choice = engine_for(weights, settings)
     return Segmenter(
-        read_checkpoint(weights),
-        engine,
+        choice.checkpoint,
+        choice.engine,
         settings["rules"],
-        find_meters(gpus=gpu_uuids([torch.device(engine.device)])),
+        find_meters(gpus=gpu_uuids([choice.engine.device])),
     )
 
 
