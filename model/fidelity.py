@@ -13,7 +13,7 @@ from scipy.special import expit
 from model.inference import THRESHOLD, Runner
 from model.metrics import overlap
 from model.phantom import VERSION, draw_patient, draw_site, make_case
-from model.preprocess import network_input, to_stack
+from model.preprocess import SliceStack, network_input, to_stack
 
 NEEDED_DICE = 0.995
 SEED = 2_147_483_647
@@ -42,28 +42,37 @@ class Fidelity:
 
 
 def held_out_slices(grid_px: int) -> NDArray[np.float32]:
-    """Return stack voxels (slices, 2, rows, columns) of one synthetic patient."""
+    """Return voxels (slices, 2, rows, columns) of some slices of the held-out stack."""
+    return held_out_stack(grid_px).voxels[::STEP]
+
+
+def held_out_stack(grid_px: int) -> SliceStack:
+    """Return the stack of one synthetic patient."""
     rng = np.random.default_rng(SEED)
     patient = draw_patient(rng)
     site = draw_site(rng, slices=SLICES, matrix_px=MATRIX_PX)
     case = make_case(patient, site, seed=SEED)
-    return to_stack(*case.phases[:2], grid_px=grid_px).voxels[::STEP]
+    return to_stack(*case.phases[:2], grid_px=grid_px)
 
 
 def compare(
     candidate: Runner, reference: Runner, voxels: NDArray[np.floating]
 ) -> Fidelity:
-    """Return how far two runners of one network agree on a stack's slices.
+    """Return how far two runners of one network agree on a stack's slices."""
+    return agreement(_probability(candidate, voxels), _probability(reference, voxels))
+
+
+def agreement(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> Fidelity:
+    """Return how far probabilities agree with those of a reference, ``theirs``.
 
     Where the reference finds almost no breast, the masks are cut at a lower
     probability: two empty masks agree about nothing.
     """
-    ours, theirs = (_probability(one, voxels) for one in (candidate, reference))
     cut = min(THRESHOLD, float(np.quantile(theirs, 1 - SMALLEST_SHARE)))
     return Fidelity(
         dice=overlap(ours >= cut, theirs >= cut).dice,
         worst_difference=float(np.abs(ours - theirs).max()),
-        slices=len(voxels),
+        slices=len(ours),
     )
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from model.checkpoint import (
     Checkpoint,
+    Manifest,
     ReadyCheckpoint,
     read_checkpoint,
     read_manifest,
@@ -115,17 +116,22 @@ def _openvino_precisions(wanted: str) -> tuple[str, ...]:
     return ("bf16", "fp32") if has_bf16() else ("fp32",)
 
 
-def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
-    """Return how faithful an engine is to these weights, measured once."""
-    if engine.runtime == "torch" and engine.precision == REFERENCE_PRECISION:
-        return None
-    manifest = read_manifest(path)
-    subject = Subject(
+def subject_of(manifest: Manifest, engine: Engine) -> Subject:
+    """Return what a proof of these weights on this engine is about."""
+    return Subject(
         weights_sha256=manifest.weights_sha256,
         engine=str(engine),
         runtime=f"{engine.runtime} {version(engine.runtime)}",
         processor=_processor(engine),
     )
+
+
+def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
+    """Return how faithful an engine is to these weights, measured once."""
+    if engine.runtime == "torch" and engine.precision == REFERENCE_PRECISION:
+        return None
+    manifest = read_manifest(path)
+    subject = subject_of(manifest, engine)
     known = proofs.find(subject)
     if known is None:
         known = _measure(path, engine, manifest.grid_px)

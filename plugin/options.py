@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from model.scope import SCOPES
 from model.selection import STRATEGIES
 from plugin.cache import cache_folder
 from plugin.rules import DceRules, read_rules
@@ -78,6 +79,12 @@ cache_option = option(
     type=FOLDER,
     callback=lambda _context, _option, path: path or cache_folder(os.environ),
     help="Folder for what is measured once; the user's cache folder by default.",
+)
+scope_option = option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default="whole",
+    help="What the network sees: all, slices with breast, or only the breast.",
 )
 device_option = option("--device", default="auto", help="cpu, cuda, cuda:1 or auto.")
 precision_option = option(

@@ -22,6 +22,7 @@ from model.errors import EmptyMaskError
 from model.inference import THRESHOLD, predict
 from model.preprocess import ORIENTATION, place, resample, to_source, to_stack
 from model.preview import preview_png
+from model.scope import find_window, within
 from model.sides import split
 from plugin import seg
 from plugin.dce import DceRules, choose
@@ -51,6 +52,8 @@ class Segmenter:
     rules: DceRules = field(default_factory=DceRules)
     meters: tuple[PowerMeter, ...] = ()
     """What measures the energy of a study; none leaves it unknown."""
+    scope: str = "whole"
+    """What the network sees, of ``model.scope.SCOPES``."""
 
     @property
     def algorithm(self) -> Algorithm:
@@ -70,6 +73,7 @@ class Segmenter:
         values = {
             "architecture": manifest.architecture,
             "engine": str(self.engine),
+            "scope": self.scope,
             "grid_px": manifest.grid_px,
             "preprocessing": dict(manifest.preprocessing),
             "threshold": THRESHOLD,
@@ -166,8 +170,10 @@ def predict_mask(session: OpenSession, segmenter: Segmenter) -> Volume:
     """Return the network's mask (0 or 1) on the session's source grid."""
     grid_px = segmenter.checkpoint.manifest.grid_px
     stack = to_stack(session.pre, session.post, grid_px=grid_px)
-    network = segmenter.checkpoint.network
-    probability = to_source(predict(stack.voxels, network, segmenter.engine), stack)
+    network, engine = segmenter.checkpoint.network, segmenter.engine
+    window = find_window(stack.voxels, stack.placement, segmenter.scope)
+    found = within(window, stack.voxels, lambda part: predict(part, network, engine))
+    probability = to_source(found, stack)
     return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
 
 

@@ -38,7 +38,7 @@ NOT_OFFERED = {
     *("BRS_FOLD", "BRS_BATCH", "BRS_LEARNING_RATE", "BRS_SCHEDULE"),
     *("BRS_MIRROR", "BRS_COARSE_EPOCHS", "BRS_CALIBRATION_SLICES"),
     *("BRS_DETERMINISTIC", "BRS_EMISSION_FACTOR", "BRS_BACKBONE_WEIGHTS"),
-    *("BRS_REFERENCE", "BRS_DATA", "BRS_ENGINE", "BRS_CACHE"),
+    *("BRS_REFERENCE", "BRS_DATA", "BRS_ENGINE", "BRS_CACHE", "BRS_SCOPE"),
 }
 """Options that a launch leaves at their defaults: the form stays short."""
 

@@ -22,11 +22,14 @@ from plugin.options import (
     output_option,
     precision_option,
     rules_option,
+    scope_option,
     session_option,
     upload_option,
     work_option,
 )
 from plugin.pipeline import Segmenter, pair_record, segment_session
+from plugin.proofs import Proofs
+from plugin.scope_proof import proven_scope
 from plugin.segment import Delivery, segment_archive, tally
 from plugin.session import find_pair
 from plugin.weights import find_weights
@@ -45,6 +48,7 @@ from plugin.weights import find_weights
 @engine_option
 @device_option
 @precision_option
+@scope_option
 @cache_option
 @rules_option
 def segment(archive: str | None, folder: Path | None, **settings: Any) -> None:
@@ -96,11 +100,13 @@ def _decision(
 def _segmenter(archive: Archive | None, settings: dict[str, Any]) -> Segmenter:
     weights = find_weights(settings["checkpoint"], archive, settings["work"])
     choice = engine_for(weights, settings)
+    scope = proven_scope(settings["scope"], choice, Proofs(settings["cache"]))
     return Segmenter(
         choice.checkpoint,
         choice.engine,
         settings["rules"],
         find_meters(gpus=gpu_uuids([choice.engine.device])),
+        scope,
     )
 
 
