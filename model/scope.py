@@ -64,12 +64,12 @@ def find_window(
     if region.confidence < TRUSTED:
         return EVERYTHING
     margin_slices = MARGIN_MM / placement.slice_mm
-    slices = _span(region.mask.any(axis=(1, 2)), margin_slices, 1)
+    slices = _span(np.atleast_1d(region.mask.any(axis=(1, 2))), margin_slices, 1)
     if scope == "slices" or placement.grid_px % ALIGN_PX:
         return Window(slices, slice(None), slice(None))
     margin_px = MARGIN_MM / placement.mm_per_px
-    rows = _span(region.mask.any(axis=(0, 2)), margin_px, ALIGN_PX)
-    columns = _span(region.mask.any(axis=(0, 1)), margin_px, ALIGN_PX)
+    rows = _span(np.atleast_1d(region.mask.any(axis=(0, 2))), margin_px, ALIGN_PX)
+    columns = _span(np.atleast_1d(region.mask.any(axis=(0, 1))), margin_px, ALIGN_PX)
     return Window(slices, rows, columns)
 
 
