@@ -1,0 +1,1 @@
+"""Long measurements over synthetic patients, each a command of its own."""
