@@ -41,8 +41,12 @@ test: lint types ## Lint, types and all tests: the definition of done
 demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 	$(BIN)/brs demo --output brs-demo
 
-bench: $(READY) ## The long measurements
+bench: $(READY) ## The long measurements, and the page of them
 	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 20000 --slices 48 --matrix 192
+	set -e; for one in start reading arrays ranking "inference --grid 256" "inference --grid 512" \
+		training "study_to_seg --grid 256" "study_to_seg --grid 512 --repeats 1"; do \
+		$(BIN)/python -m benchmarks.$$one; done
+	$(BIN)/python -m benchmarks.report > docs/performance.md
 
 image-test: ## Build the image with podman, and run it as a guarded site would
 	docker/image-test.sh

@@ -9,6 +9,7 @@ Every phantom is segmented once as it is and once mirrored; all refinements of
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ from model.inference import THRESHOLD, predict
 from model.metrics import overlap
 from model.phantom import draw_patient, draw_site, make_case
 from model.preprocess import mask_to_stack, to_stack
-from model.refine import Refinement, predict_mirrored, refine
+from model.refine import Refinement, mirror_image, refine
 
 ENGINE = Engine("cpu", "fp32")
 END_MM = 15.0
@@ -78,12 +79,13 @@ def segment(seed: int, network: nn.Module, grid_px: int) -> Case:
     phantom = make_case(draw_patient(rng), site, seed=seed)
     pre, post = phantom.phases[:2]
     stack = to_stack(pre, post, grid_px=grid_px)
+    look = partial(predict, network=network, engine=ENGINE)
     both = pre.with_array((phantom.right | phantom.left).astype(np.uint8))
     return Case(
         seed,
         mask_to_stack(both, stack),
-        predict(stack.voxels, network, ENGINE),
-        predict_mirrored(stack.voxels, network, ENGINE),
+        look(stack.voxels),
+        mirror_image(look, stack.voxels),
         stack.placement.slice_mm,
     )
 

@@ -5,17 +5,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.numpy
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
+from safetensors.numpy import load, save
 
 from model.atomic import write_atomically
 from model.errors import CheckpointError
-from model.network import ARCHITECTURE, BreastFcn
 from model.packed import pack, restore
 from model.preprocess import (
     BODY_FRACTION,
@@ -25,6 +23,13 @@ from model.preprocess import (
     ROBUST_MAX_PERCENTILE,
 )
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model.inference import Runner
+    from model.network import BreastFcn
+
+ARCHITECTURE = "fcn_resnet50-2in-1out"
 PREPROCESSING: Mapping[str, float] = {
     "body_fraction": BODY_FRACTION,
     "robust_max_percentile": ROBUST_MAX_PERCENTILE,
@@ -64,39 +69,46 @@ class Manifest:
 class Checkpoint:
     """A network with its manifest."""
 
-    network: BreastFcn
+    network: "BreastFcn"
     manifest: Manifest
 
 
-def write_checkpoint(network: nn.Module, manifest: Manifest, path: Path) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class ReadyCheckpoint:
+    """A network made ready on an engine other than PyTorch, with its manifest."""
+
+    network: "Runner"
+    manifest: Manifest
+
+
+def write_checkpoint(network: "nn.Module", manifest: Manifest, path: Path) -> Manifest:
     """Write ``path`` (.safetensors) and its .json; return the manifest with the hash.
 
     The manifest goes last: weights without one are not a checkpoint.
     """
-    data = save(_contiguous(network.state_dict()))
+    data = save(_arrays(network))
     record = replace(manifest, weights_sha256=_sha256(data), packed_sha256="")
     return _write(path, data, record)
 
 
-def write_packed(network: nn.Module, manifest: Manifest, path: Path) -> Manifest:
+def write_packed(network: "nn.Module", manifest: Manifest, path: Path) -> Manifest:
     """Write ``path`` with packed weights and its .json; return the manifest.
 
     What is restored from them are these weights from now on: ``weights_sha256`` is
     theirs, not the given network's.
     """
-    weights = _contiguous(network.state_dict())
-    packed = pack({name: values.numpy() for name, values in weights.items()})
-    data = safetensors.numpy.save(packed)
+    packed = pack(_arrays(network))
+    data = save(packed)
     record = replace(
         manifest,
-        weights_sha256=_sha256(save(_restored(data))),
+        weights_sha256=_sha256(save(restore(packed))),
         packed_sha256=_sha256(data),
     )
     return _write(path, data, record)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return a verified checkpoint, packed or not.
+    """Return a verified checkpoint, packed or not, with its network in PyTorch.
 
     Raises
     ------
@@ -104,18 +116,35 @@ def read_checkpoint(path: Path) -> Checkpoint:
         If weights or manifest are missing, damaged, of another architecture, or
         were trained with another preprocessing.
     """
+    from model.network import network_of
+
+    weights, manifest = read_weights(path)
+    try:
+        network = network_of(weights)
+    except RuntimeError as error:
+        raise _error(path, "weights that do not fit", ARCHITECTURE) from error
+    return Checkpoint(network, manifest)
+
+
+def read_weights(path: Path) -> tuple[dict[str, NDArray[np.generic]], Manifest]:
+    """Return verified weights by name, and their manifest, without PyTorch.
+
+    Raises
+    ------
+    CheckpointError
+        As ``read_checkpoint``, but for weights of another network.
+    """
     manifest = read_manifest(path)
     data = path.read_bytes()
     _check_digest(path, data, manifest.packed_sha256 or manifest.weights_sha256)
-    network = BreastFcn()
     try:
-        weights = _restored(data) if manifest.packed_sha256 else load(data)
-        network.load_state_dict(weights)
-    except (SafetensorError, RuntimeError) as error:
+        weights = load(data)
+    except SafetensorError as error:
         raise _error(path, "weights that do not fit", ARCHITECTURE) from error
     if manifest.packed_sha256:
+        weights = restore(weights)
         _check_digest(path, save(weights), manifest.weights_sha256)
-    return Checkpoint(network.eval(), manifest)
+    return weights, manifest
 
 
 def _write(path: Path, data: bytes, manifest: Manifest) -> Manifest:
@@ -125,13 +154,9 @@ def _write(path: Path, data: bytes, manifest: Manifest) -> Manifest:
     return manifest
 
 
-def _contiguous(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-
-
-def _restored(data: bytes) -> dict[str, Tensor]:
-    packed = safetensors.numpy.load(data)
-    return {k: torch.from_numpy(v) for k, v in restore(packed).items()}
+def _arrays(network: "nn.Module") -> dict[str, NDArray[np.generic]]:
+    weights = network.state_dict().items()
+    return {k: v.detach().cpu().contiguous().numpy() for k, v in weights}
 
 
 def _sha256(data: bytes) -> str:

@@ -1,29 +1,35 @@
-"""Which device and precision this machine should compute in."""
+"""Which device, precision and runtime a network is computed with."""
 
+import sys
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-
-import torch
-from torch import nn
+from pathlib import Path
 
 from model.errors import DeviceError
 
 BF16_MUST_BE_FASTER_BY = 1.3
+DEVICES = Path("/dev")
+GPU_NODES = ("nvidia[0-9]*", "nvmap", "dxg", "kfd")
+"""NVIDIA cards, Jetson, Windows' GPU in WSL, and AMD cards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A device and a precision (``fp32`` or ``bf16`` autocast)."""
+    """A device, a precision (``fp32`` or ``bf16``), and who computes."""
 
     device: str
     precision: str
+    runtime: str = "torch"
+    """``torch``, or ``openvino`` on a CPU."""
 
     def __str__(self) -> str:
-        return f"torch-{self.device}-{self.precision}"
+        return f"{self.runtime}-{self.device}-{self.precision}"
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Return the context in which the network's forward pass runs."""
+        """Return the context in which PyTorch runs the forward pass."""
+        import torch
+
         return torch.autocast(
             torch.device(self.device).type,
             torch.bfloat16,
@@ -31,14 +37,26 @@ class Engine:
         )
 
 
+def may_have_gpu(devices: Path = DEVICES) -> bool:
+    """Say whether PyTorch could find a GPU here, without importing it.
+
+    Certain only where there is none: Linux shows a process its GPUs as devices.
+    """
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(any(devices.glob(node)) for node in GPU_NODES)
+
+
 def choose_engine(*, device: str = "auto", precision: str = "auto") -> Engine:
-    """Return the engine asked for, with ``auto`` decided by what the machine has.
+    """Return PyTorch's engine, with ``auto`` decided by what the machine has.
 
     Raises
     ------
     DeviceError
         If a GPU is asked for and none can be used.
     """
+    import torch
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -55,6 +73,8 @@ def choose_engine(*, device: str = "auto", precision: str = "auto") -> Engine:
 
 def _bf16_pays(device: str) -> bool:
     """Say whether bf16 is faster here; without AMX or AVX512 it is 30 times slower."""
+    import torch
+
     if device != "cpu":
         return bool(torch.cuda.is_bf16_supported())
     return _conv_seconds(enabled=True) * BF16_MUST_BE_FASTER_BY < _conv_seconds(
@@ -64,6 +84,9 @@ def _bf16_pays(device: str) -> bool:
 
 def _conv_seconds(*, enabled: bool) -> float:
     """Time the middle of three small convolutions."""
+    import torch
+    from torch import nn
+
     convolution = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
     slices = torch.ones(1, 64, 32, 32).to(memory_format=torch.channels_last)
     seconds = []

@@ -12,6 +12,9 @@ BrsError                  (also the root of ``plugin.errors``)
     └── DeviceError       the device asked for is not there
 """
 
+from functools import partial
+from typing import Any
+
 
 class BrsError(Exception):
     """A problem a person can mend: names its subject, never a patient."""
@@ -22,6 +25,11 @@ class BrsError(Exception):
         self.found = found
         self.needed = needed
         self.mend = mend
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again, so that it can come out of another process."""
+        said = {"found": self.found, "needed": self.needed, "mend": self.mend}
+        return partial(type(self), **said), (self.subject,)
 
 
 class ModelError(BrsError):

@@ -1,25 +1,40 @@
-"""From a slice stack to probabilities and a mask."""
+"""From a slice stack to probabilities and a mask, whatever engine runs the network."""
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from scipy.special import expit
 
 from model.engine import Engine
 from model.preprocess import network_input
 
+if TYPE_CHECKING:
+    from torch import nn
+
 logger = logging.getLogger(__name__)
 
 THRESHOLD = 0.5
-BATCH_BY_DEVICE = {"cpu": 1, "cuda": 16}
-"""Batching buys nothing on a CPU and costs memory."""
-
 
 Progress = Callable[[float], None]
 """Hears the share of the slices that is done, 0 to 1."""
+
+
+@runtime_checkable
+class Runner(Protocol):
+    """A network made ready on one engine."""
+
+    batch: int
+    """How many slices it takes at once."""
+
+    def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return logits (N, rows, columns) of network inputs (N, 2, rows, columns).
+
+        Raises ``MemoryError`` where so many slices do not fit at once.
+        """
+        ...
 
 
 def unfollowed(_share: float) -> None:
@@ -28,40 +43,41 @@ def unfollowed(_share: float) -> None:
 
 def predict(
     voxels: NDArray[np.floating],
-    network: nn.Module,
+    network: "nn.Module | Runner",
     engine: Engine,
     *,
-    batch: int | None = None,
     progress: Progress = unfollowed,
 ) -> NDArray[np.float32]:
     """Return breast probability (slices, rows, columns) of a stack.
 
-    ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``. Where a batch of
-    slices does not fit into the device's memory, half of it is tried, down to one
-    slice.
+    ``voxels`` is (slices, 2, rows, columns) as in ``SliceStack``. ``network`` is run
+    as it is when it is ready on an engine, else by PyTorch on ``engine``.
     """
-    logits = predict_logits(voxels, network, engine, batch=batch, progress=progress)
-    return torch.from_numpy(logits).sigmoid_().numpy()
+    logits = predict_logits(voxels, network, engine, progress=progress)
+    probability: NDArray[np.float32] = expit(logits, out=logits)
+    return probability
 
 
 def predict_logits(
     voxels: NDArray[np.floating],
-    network: nn.Module,
+    network: "nn.Module | Runner",
     engine: Engine,
     *,
-    batch: int | None = None,
     progress: Progress = unfollowed,
 ) -> NDArray[np.float32]:
-    """Return what ``predict`` takes the sigmoid of; the mask is where it is >= 0."""
-    network.eval().to(engine.device).to(memory_format=torch.channels_last)
+    """Return what ``predict`` takes the sigmoid of; the mask is where it is >= 0.
+
+    Where a batch does not fit into the device's memory, half of it is tried, down to
+    one slice.
+    """
+    runner = as_runner(network, engine)
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)
-    size = batch or BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
-    done = 0
+    size, done = runner.batch, 0
     while done < len(voxels):
         part = slice(done, done + size)
         try:
-            out[part] = _logits(voxels[part], network, engine)[:, 0].cpu().numpy()
-        except torch.OutOfMemoryError:
+            out[part] = runner.logits(network_input(voxels[part]))
+        except MemoryError:
             if size == 1:
                 raise
             size //= 2
@@ -72,12 +88,10 @@ def predict_logits(
     return out
 
 
-@torch.inference_mode()
-def _logits(voxels: NDArray[np.floating], network: nn.Module, engine: Engine) -> Tensor:
-    batch = torch.from_numpy(network_input(voxels)).to(
-        engine.device, memory_format=torch.channels_last
-    )
-    with engine.autocast():
-        logits = network(batch)
-    found: Tensor = logits.float()
-    return found
+def as_runner(network: "nn.Module | Runner", engine: Engine) -> Runner:
+    """Return a network ready to run; PyTorch is imported only for its own."""
+    if isinstance(network, Runner):
+        return network
+    from model.torch_runner import TorchRunner
+
+    return TorchRunner(network, engine)

@@ -7,16 +7,18 @@ its limit at 0, where 0 / 0 counts as 1: nothing was claimed or missed.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 from scipy.spatial import cKDTree
-from torch import Tensor
 
 from model.errors import GeometryError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HD95_PERCENTILE = 95.0
 # Measured: mapping a voxel takes about 0.15 us, searching the tree for a near point
@@ -51,7 +53,7 @@ class Surface:
     hd95_mm: float | None
 
 
-def dice_loss(logits: Tensor, masks: Tensor, *, epsilon: float = 1.0) -> Tensor:
+def dice_loss(logits: "Tensor", masks: "Tensor", *, epsilon: float = 1.0) -> "Tensor":
     """Return the soft Dice loss over the whole batch, a float32 scalar in 0 to 1.
 
     Logits and masks are (N, 1, H, W); the sigmoid is applied here. Float32 whatever

@@ -1,17 +1,17 @@
 """FCN-ResNet50 on a pre/post slice pair."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 from torchvision.models.segmentation import fcn_resnet50
 
 from model.errors import CheckpointError
-
-ARCHITECTURE = "fcn_resnet50-2in-1out"
 
 
 class BreastFcn(nn.Module):
@@ -49,6 +49,16 @@ def new_network(*, seed: int, backbone_weights: str = "none") -> BreastFcn:
     elif backbone_weights != "none":
         _adopt(network, _read_backbone(Path(backbone_weights)))
     return network
+
+
+def network_of(weights: Mapping[str, NDArray[Any]]) -> BreastFcn:
+    """Return the network with these weights, ready to predict.
+
+    Raises ``RuntimeError`` on weights of another network.
+    """
+    network = BreastFcn()
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+    return network.eval()
 
 
 def _read_backbone(path: Path) -> dict[str, Tensor]:

@@ -4,12 +4,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pynvml
-import torch
 
 from model.trace import PowerMeter
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -151,12 +153,17 @@ def survey(
     )
 
 
-def gpu_uuids(devices: Sequence[torch.device]) -> tuple[str, ...]:
+def gpu_uuids(devices: "Sequence[torch.device | str]") -> tuple[str, ...]:
     """Return the UUIDs of the CUDA devices among ``devices``, in NVML's spelling.
 
-    PyTorch has resolved ``CUDA_VISIBLE_DEVICES``: its index is not always NVML's.
+    PyTorch has resolved ``CUDA_VISIBLE_DEVICES``: its index is not always NVML's. It
+    is imported only for a GPU.
     """
-    gpus = [device for device in devices if device.type == "cuda"]
+    gpus = [device for device in devices if str(device).startswith("cuda")]
+    if not gpus:
+        return ()
+    import torch
+
     return tuple(f"GPU-{torch.cuda.get_device_properties(gpu).uuid}" for gpu in gpus)
 
 

@@ -7,23 +7,30 @@ are kept.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from highdicom import Volume
-from highdicom.volume import VolumeGeometry
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from model.errors import GeometryError
+
+if TYPE_CHECKING:
+    from highdicom import Volume
+    from highdicom.volume import VolumeGeometry
 
 ORIENTATION = "HPL"
 BODY_FRACTION = 0.1
 """A voxel is body when above this fraction of the pre series' 99.5th percentile."""
+BODY_PERCENTILE = 99.5
 ROBUST_MAX_PERCENTILE = 99.0
 GEOMETRY_TOLERANCE_MM = 0.01
 INPUT_CLIP = 2.25
 INPUT_CENTRE = 0.5
 INPUT_SPREAD = 0.35
+
+Weights = csr_array
+"""Of one axis: an output pixel has four inputs or fewer, so nearly all are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,10 @@ class SliceStack:
 
     voxels: NDArray[np.float32]
     placement: Placement
-    source: VolumeGeometry
+    source: "VolumeGeometry"
 
 
-def to_stack(pre: Volume, post: Volume, *, grid_px: int = 256) -> SliceStack:
+def to_stack(pre: "Volume", post: "Volume", *, grid_px: int = 256) -> SliceStack:
     """Return the canonical stack of a pair with equal geometry.
 
     Raises
@@ -66,12 +73,16 @@ def to_stack(pre: Volume, post: Volume, *, grid_px: int = 256) -> SliceStack:
     canonical = [v.to_patient_orientation(ORIENTATION) for v in (pre, post)]
     placement = place(canonical[0].get_geometry(), grid_px)
     scale = 1.0 / robust_maximum(canonical[0].array)
-    channels = [resample(v.array, placement, v.pixel_spacing) for v in canonical]
-    voxels = np.stack(channels, axis=1) * np.float32(scale)
+    shape = (len(canonical[0].array), 2, grid_px, grid_px)
+    voxels = np.empty(shape, np.float32)
+    for channel, volume in enumerate(canonical):
+        out = voxels[:, channel]
+        _resample_into(out, volume.array, placement, volume.pixel_spacing)
+    voxels *= np.float32(scale)
     return SliceStack(voxels, placement, pre.get_geometry())
 
 
-def mask_to_stack(mask: Volume, stack: SliceStack) -> NDArray[np.bool_]:
+def mask_to_stack(mask: "Volume", stack: SliceStack) -> NDArray[np.bool_]:
     """Return a source-grid mask on the stack's grid, (slices, rows, columns)."""
     _check_geometry(stack.source, mask.get_geometry(), "mask")
     canonical = mask.to_patient_orientation(ORIENTATION)
@@ -79,24 +90,26 @@ def mask_to_stack(mask: Volume, stack: SliceStack) -> NDArray[np.bool_]:
     return resample(voxels, stack.placement, canonical.pixel_spacing) >= 0.5
 
 
-def to_source(values: NDArray[np.float32], stack: SliceStack) -> Volume:
+def to_source(values: NDArray[np.float32], stack: SliceStack) -> "Volume":
     """Return stack values (slices, rows, columns) on the source grid, as float32."""
     canonical = stack.source.to_patient_orientation(ORIENTATION)
     placement, (row_mm, column_mm) = stack.placement, canonical.pixel_spacing
     _, height, width = canonical.spatial_shape
     rows = _from_grid(placement, height, row_mm, placement.top_px)
     columns = _from_grid(placement, width, column_mm, placement.left_px)
-    planes = np.matmul(np.matmul(rows, values), columns.T)
+    planes = np.empty((len(values), height, width), np.float32)
+    for index, plane in enumerate(values):
+        planes[index] = _along_both(rows, plane, columns)
     source: Volume = canonical.with_array(planes).match_geometry(stack.source)
     return source
 
 
-def check_same_grid(pre: Volume, post: Volume) -> None:
+def check_same_grid(pre: "Volume", post: "Volume") -> None:
     """Raise ``GeometryError`` unless both volumes share shape and affine."""
     _check_geometry(pre.get_geometry(), post.get_geometry(), "post-contrast series")
 
 
-def place(geometry: VolumeGeometry, grid_px: int) -> Placement:
+def place(geometry: "VolumeGeometry", grid_px: int) -> Placement:
     """Fit a canonical geometry on a square grid: largest isotropic scale, centred."""
     slice_mm, row_mm, column_mm = geometry.spacing
     _, rows, columns = geometry.spatial_shape
@@ -121,27 +134,48 @@ def robust_maximum(pre: NDArray[Any]) -> float:
     GeometryError
         If the volume holds no signal.
     """
-    values = pre[pre > BODY_FRACTION * np.percentile(pre, 99.5)]
-    if values.size == 0 or values.max() <= 0:
+    counted = pre.dtype.kind in "iu" and pre.dtype.itemsize <= 2
+    maximum = _counted_maximum(pre) if counted else _sorted_maximum(pre)
+    if maximum <= 0:
         raise GeometryError(
             "pre-contrast series",
             found="no voxel above zero",
             needed="an MR image with signal",
             mend="check that the series is not blank",
         )
-    return float(np.percentile(values, ROBUST_MAX_PERCENTILE))
+    return maximum
 
 
 def resample(
     planes: NDArray[Any], placement: Placement, pixel_mm: tuple[float, float]
 ) -> NDArray[np.float32]:
     """Scale canonical planes (slices, rows, columns) onto the grid, area-averaging."""
+    out = np.empty((len(planes), *[placement.grid_px] * 2), np.float32)
+    _resample_into(out, planes, placement, pixel_mm)
+    return out
+
+
+def _resample_into(
+    out: NDArray[np.float32],
+    planes: NDArray[Any],
+    placement: Placement,
+    pixel_mm: tuple[float, float],
+) -> None:
     rows = _to_grid(placement, planes.shape[1], pixel_mm[0], placement.top_px)
     columns = _to_grid(placement, planes.shape[2], pixel_mm[1], placement.left_px)
-    out = np.empty((len(planes), *[placement.grid_px] * 2), np.float32)
     for index, plane in enumerate(planes):
-        np.matmul(rows @ plane.astype(np.float32), columns.T, out=out[index])
-    return out
+        out[index] = _along_both(rows, plane.astype(np.float32), columns)
+
+
+def _along_both(
+    rows: Weights, plane: NDArray[np.float32], columns: Weights
+) -> NDArray[np.float32]:
+    """Return ``rows @ plane @ columns.T``, by way of the smaller plane between."""
+    if rows.shape[0] < rows.shape[1]:
+        shrunk: NDArray[np.float32] = (columns @ (rows @ plane).T).T
+        return shrunk
+    grown: NDArray[np.float32] = rows @ (columns @ plane.T).T
+    return grown
 
 
 def network_input(voxels: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -155,9 +189,39 @@ def network_input(voxels: NDArray[np.floating]) -> NDArray[np.float32]:
     return shifted / np.float32(INPUT_SPREAD)
 
 
+def _sorted_maximum(pre: NDArray[Any]) -> float:
+    """Return the robust maximum, 0 without body."""
+    values = pre[pre > BODY_FRACTION * np.percentile(pre, BODY_PERCENTILE)]
+    return float(np.percentile(values, ROBUST_MAX_PERCENTILE)) if values.size else 0.0
+
+
+def _counted_maximum(pre: NDArray[np.integer]) -> float:
+    """Return the same of 16-bit integers, counted ten times faster than sorted."""
+    lowest = int(pre.min())
+    counts = np.zeros(1 << 16, np.int64)
+    for plane in pre:
+        counts += np.bincount(plane.ravel() - np.int64(lowest), minlength=len(counts))
+    levels = np.flatnonzero(counts)
+    counts, levels = counts[levels], levels + lowest
+    body = levels > BODY_FRACTION * _percentile(levels, counts, BODY_PERCENTILE)
+    if not body.any():
+        return 0.0
+    return _percentile(levels[body], counts[body], ROBUST_MAX_PERCENTILE)
+
+
+def _percentile(
+    levels: NDArray[np.intp], counts: NDArray[np.int64], percent: float
+) -> float:
+    """Return the percentile of counted values as ``numpy.percentile`` defines it."""
+    ends = np.cumsum(counts)
+    at = percent / 100 * (int(ends[-1]) - 1)
+    below, above = levels[np.searchsorted(ends, [int(at), np.ceil(at)], side="right")]
+    return float(below + (above - below) * (at - int(at)))
+
+
 def _to_grid(
     placement: Placement, length: int, pixel_mm: float, pad_px: int
-) -> NDArray[np.float32]:
+) -> Weights:
     """Weights (grid, length) from source pixels to grid pixels of one axis."""
     step = placement.mm_per_px / pixel_mm
     return _axis_weights(placement.grid_px, length, step=step, start=-pad_px * step)
@@ -165,15 +229,13 @@ def _to_grid(
 
 def _from_grid(
     placement: Placement, length: int, pixel_mm: float, pad_px: int
-) -> NDArray[np.float32]:
+) -> Weights:
     """Weights (length, grid) from grid pixels back to source pixels of one axis."""
     step = pixel_mm / placement.mm_per_px
     return _axis_weights(length, placement.grid_px, step=step, start=pad_px)
 
 
-def _axis_weights(
-    outputs: int, inputs: int, *, step: float, start: float
-) -> NDArray[np.float32]:
+def _axis_weights(outputs: int, inputs: int, *, step: float, start: float) -> Weights:
     """Triangle filter as wide as the coarser grid; outputs off the input are zero.
 
     Output pixel ``o`` has its centre at input coordinate ``(o + 0.5) step + start``
@@ -185,11 +247,12 @@ def _axis_weights(
     inside = (centres > 0) & (centres < inputs)
     totals = weights.sum(axis=1, keepdims=True)
     weights = np.divide(weights, totals, out=np.zeros_like(weights), where=totals > 0)
-    kept: NDArray[np.float64] = weights * inside[:, None]
-    return kept.astype(np.float32)
+    return csr_array((weights * inside[:, None]).astype(np.float32))
 
 
-def _check_geometry(first: VolumeGeometry, second: VolumeGeometry, name: str) -> None:
+def _check_geometry(
+    first: "VolumeGeometry", second: "VolumeGeometry", name: str
+) -> None:
     if first.spatial_shape != second.spatial_shape:
         found = f"{second.spatial_shape} voxels beside {first.spatial_shape}"
     elif not np.allclose(first.affine, second.affine, atol=GEOMETRY_TOLERANCE_MM):

@@ -5,17 +5,17 @@ order. Which ones are used is part of the inference configuration, and so of a m
 identity; ``benchmarks/test_time.py`` measures what each of them is worth.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import nn
 
-from model.engine import Engine
-from model.inference import THRESHOLD, Progress, predict, unfollowed
+from model.inference import THRESHOLD
 from model.metrics import overlap
 from model.preprocess import SliceStack
+from model.scope import EVERYTHING, Window, cut, placed
 
 FLIP_STEP = 4
 """Every so many slices are looked at in the mirror: a quarter of the cost."""
@@ -24,6 +24,8 @@ ISLAND_SHARE = 0.1
 one beside a large one, has more."""
 
 Probability = NDArray[np.float32]
+Look = Callable[[NDArray[np.floating]], Probability]
+"""A network's probabilities of voxels (slices, 2, rows, columns)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,38 +53,30 @@ class Prediction:
 
 def predict_stack(
     stack: SliceStack,
-    network: nn.Module,
-    engine: Engine,
+    look: Look,
     steps: Refinement,
     *,
     flip_step: int = FLIP_STEP,
-    progress: Progress = unfollowed,
+    window: Window = EVERYTHING,
 ) -> Prediction:
-    """Return the refined probabilities of a stack.
+    """Return the refined probabilities of a stack; 0 outside of the window.
 
     ``flip_step`` 0 leaves out the look into the mirror, unless a step needs it.
     """
-    plain = predict(stack.voxels, network, engine, progress=progress)
-    step = flip_step
-    if steps.mirrored:
-        step = 1
-    flip_dice = None
-    probability = plain
-    if step:
-        mirrored = predict_mirrored(stack.voxels[::step], network, engine)
-        flip_dice = overlap(plain[::step] >= THRESHOLD, mirrored >= THRESHOLD).dice
+    seen = cut(window, stack.voxels)
+    found, flip_dice = look(seen), None
+    if step := 1 if steps.mirrored else flip_step:
+        mirrored = mirror_image(look, seen[::step])
+        flip_dice = overlap(found[::step] >= THRESHOLD, mirrored >= THRESHOLD).dice
         if steps.mirrored:
-            probability = (plain + mirrored) / np.float32(2)
-    refined = refine(probability, stack.placement.slice_mm, steps)
-    return Prediction(refined, flip_dice)
+            found = (found + mirrored) / np.float32(2)
+    whole = placed(window, found, stack.voxels)
+    return Prediction(refine(whole, stack.placement.slice_mm, steps), flip_dice)
 
 
-def predict_mirrored(
-    voxels: NDArray[np.floating], network: nn.Module, engine: Engine
-) -> Probability:
-    """Return what the network sees in the mirror image, turned back."""
-    mirrored = np.ascontiguousarray(voxels[..., ::-1])
-    return predict(mirrored, network, engine)[..., ::-1]
+def mirror_image(look: Look, voxels: NDArray[np.floating]) -> Probability:
+    """Return what a network sees in the mirror image, turned back."""
+    return look(np.ascontiguousarray(voxels[..., ::-1]))[..., ::-1]
 
 
 def refine(probability: Probability, slice_mm: float, steps: Refinement) -> Probability:

@@ -7,15 +7,17 @@ one project resource ``BRS`` (rankings, checkpoints, carbon logs).
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
 from plugin.pacs.target import is_pacs
 from plugin.pacs.target import parse_target as parse_pacs
-from plugin.reading.shortlist import ScanFilter
-from plugin.xnat.client import Patience
 from plugin.xnat.target import is_xnat, parse_target
+
+if TYPE_CHECKING:
+    from plugin.reading.shortlist import ScanFilter
+    from plugin.xnat.client import Patience
 
 
 class Archive(Protocol):
@@ -26,7 +28,7 @@ class Archive(Protocol):
         ...
 
     def fetch(
-        self, session_id: str, work: Path, wanted: ScanFilter | None = None
+        self, session_id: str, work: Path, wanted: "ScanFilter | None" = None
     ) -> Path:
         """Return a folder with the session's images, downloaded under ``work``.
 
@@ -71,7 +73,7 @@ def open_archive(
     environ: Mapping[str, str] = os.environ,
     state: Path | None = None,
     *,
-    patience: Patience | None = None,
+    patience: "Patience | None" = None,
 ) -> Archive:
     """Return the archive that ``uri`` names: an XNAT project, a PACS, or a folder.
 

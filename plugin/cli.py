@@ -10,23 +10,56 @@ import click
 
 from model.errors import BrsError
 from plugin import log
-from plugin.commands.container import command_lint, launch
-from plugin.commands.experiment import experiment
-from plugin.commands.masks import evaluate, export, import_, review
-from plugin.commands.pool import demo, rank
-from plugin.commands.pretraining import pretrain
 from plugin.commands.result import say
-from plugin.commands.segmenting import segment
-from plugin.commands.service import serve
-from plugin.commands.training import finetune, train
-from plugin.commands.xnat import doctor, xnat_install
 from plugin.errors import exit_code
+from plugin.lazy_commands import Entry, LazyGroup
 from plugin.version import VERSION
 
+COMMANDS = {
+    "demo": Entry("pool:demo", "Run the whole loop on a synthetic cohort"),
+    "rank": Entry("pool:rank", "Order an archive's sessions for annotation"),
+    "pretrain": Entry("pretraining:pretrain", "Train from synthetic patients alone"),
+    "train": Entry("training:train", "Train from an archive's annotated sessions"),
+    "finetune": Entry("training:finetune", "Go on training a checkpoint"),
+    "segment": Entry("segmenting:segment", "Segment one folder or an archive"),
+    "experiment": Entry(
+        "experiment:experiment",
+        "Compare strategies",
+    ),
+    "serve": Entry(
+        "service:serve",
+        "Receive studies from a PACS, segment them, and send their masks back",
+    ),
+    "engine": Entry(
+        "engine:engine", "Say which engine runs a checkpoint on this machine"
+    ),
+    "review": Entry("masks:review", "Accept or reject a session's draft mask"),
+    "evaluate": Entry(
+        "masks:evaluate",
+        "Compare the network's masks with human ones",
+    ),
+    "export": Entry("masks:export", "Write a session's pair and mask as RAS NIfTI"),
+    "import": Entry("masks:import_", "Store a mask that a person drew as NIfTI"),
+    "command-lint": Entry(
+        "container:command_lint",
+        "Check Container Service command files",
+    ),
+    "launch": Entry("container:launch", "Run what XNAT's Run menu asked for"),
+    "xnat-install": Entry(
+        "xnat:xnat_install",
+        "Register and enable the command on an XNAT server",
+    ),
+    "doctor": Entry("xnat:doctor", "Check an archive and this machine"),
+}
+"""A command is imported when it runs; its line here begins as its own help does."""
 INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("-v", "--verbose", count=True, help="More on stderr; twice for all.")
 @click.version_option(VERSION)
 def cli(verbose: int) -> None:
@@ -35,14 +68,6 @@ def cli(verbose: int) -> None:
     A session's way: rank -> annotate -> train -> segment -> review -> evaluate.
     """
     log.configure(verbosity=verbose)
-
-
-for command in (
-    *(demo, rank, pretrain, train, finetune, segment, experiment),
-    *(review, evaluate, export, import_, serve),
-    *(command_lint, launch, xnat_install, doctor),
-):
-    cli.add_command(command)
 
 
 def main() -> None:

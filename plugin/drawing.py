@@ -8,9 +8,10 @@ import numpy as np
 from highdicom import Volume
 
 from model.bag import BagFeatures
-from model.inference import THRESHOLD, Progress, unfollowed
+from model.inference import THRESHOLD, Progress, predict, unfollowed
 from model.preprocess import SliceStack, to_source, to_stack
 from model.refine import FLIP_STEP, Prediction, predict_stack
+from model.scope import find_window
 from model.shape import Shape, read_shape
 from plugin.qc import Evidence
 from plugin.session import OpenSession
@@ -57,15 +58,14 @@ def _predicted(
     flip_step: int,
     progress: Progress = unfollowed,
 ) -> tuple[SliceStack, Prediction]:
-    checkpoint = segmenter.checkpoint
+    checkpoint, engine = segmenter.checkpoint, segmenter.engine
     stack = to_stack(session.pre, session.post, grid_px=checkpoint.manifest.grid_px)
     found = predict_stack(
         stack,
-        checkpoint.network,
-        segmenter.engine,
+        lambda voxels: predict(voxels, checkpoint.network, engine, progress=progress),
         segmenter.refinement,
         flip_step=flip_step,
-        progress=progress,
+        window=find_window(stack.voxels, stack.placement, segmenter.scope),
     )
     return stack, found
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from model.atomic import write_atomically
 from plugin.errors import ArchiveError
-from plugin.reading.shortlist import ScanFilter
-from plugin.seg_frames import SEG_CLASSES
+
+if TYPE_CHECKING:
+    from plugin.reading.shortlist import ScanFilter
 
 RESOURCE = "BRS"
 NIFTI_MASK = "mask.nii.gz"
@@ -38,7 +40,7 @@ class FolderArchive:
         )
 
     def fetch(
-        self, session_id: str, work: Path, wanted: ScanFilter | None = None
+        self, session_id: str, work: Path, wanted: "ScanFilter | None" = None
     ) -> Path:
         """Return the session's own folder: nothing needs to be copied."""
         folder = self.root / session_id
@@ -106,6 +108,8 @@ def _is_mask(path: Path, session: Path) -> bool:
 
 def is_seg(path: Path) -> bool:
     """Tell whether a file is a DICOM-SEG."""
+    from plugin.seg_frames import SEG_CLASSES
+
     try:
         meta = read_file_meta_info(path)
     except (InvalidDicomError, OSError, ValueError, EOFError):

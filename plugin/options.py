@@ -1,14 +1,16 @@
 """Command-line options that several commands share, each also a BRS_ variable."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from model.scope import SCOPES
 from model.selection import NETWORK_STRATEGIES, STRATEGIES
-from plugin.dce import DceRules
-from plugin.rules import read_rules
+from plugin.cache import cache_folder
+from plugin.rules import DceRules, read_rules
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,6 +93,24 @@ strategy_option = option(
     help="How sessions are chosen for annotation.",
 )
 seed_option = option("--seed", default=0, help="Seed of every random choice.")
+engine_option = option(
+    "--engine",
+    type=click.Choice(["auto", "openvino", "torch"]),
+    default="auto",
+    help="Who computes; auto takes the fastest that is proven for the weights.",
+)
+cache_option = option(
+    "--cache",
+    type=FOLDER,
+    callback=lambda _context, _option, path: path or cache_folder(os.environ),
+    help="Folder for what is measured once; the user's cache folder by default.",
+)
+scope_option = option(
+    "--scope",
+    type=click.Choice(SCOPES),
+    default="whole",
+    help="What the network sees: all, slices with breast, or only the breast.",
+)
 device_option = option("--device", default="auto", help="cpu, cuda, cuda:1 or auto.")
 precision_option = option(
     "--precision",
@@ -107,6 +127,13 @@ cluster_option = option(
 )
 
 
+def engine_options(command: Command) -> Command:
+    """Add what decides how a checkpoint is run."""
+    for decorate in reversed(_ENGINE):
+        command = decorate(command)
+    return command
+
+
 def config_options(command: Command) -> Command:
     """Add what decides a network's weights; defaults are the paper's (Table 1)."""
     for decorate in reversed(_CONFIG):
@@ -121,6 +148,7 @@ def training_options(command: Command) -> Command:
     return config_options(command)
 
 
+_ENGINE = (engine_option, device_option, precision_option, scope_option, cache_option)
 emission_option = option(
     "--emission-factor",
     default=0.475,

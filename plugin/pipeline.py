@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model.atomic import write_atomically
 from model.carbon import EnergyLog, PowerMeter
-from model.checkpoint import Checkpoint
+from model.checkpoint import Checkpoint, ReadyCheckpoint
 from model.engine import Engine
 from model.inference import THRESHOLD
 from model.preprocess import ORIENTATION
@@ -46,11 +46,13 @@ RESULT_FILE = "result.json"
 class Segmenter:
     """A checkpoint and how it is run; equal configurations give equal masks."""
 
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | ReadyCheckpoint
     engine: Engine
     rules: DceRules = field(default_factory=DceRules)
     meters: tuple[PowerMeter, ...] = ()
     """What measures the energy of a study; none leaves it unknown."""
+    scope: str = "whole"
+    """What the network sees, of ``model.scope.SCOPES``."""
     refinement: Refinement = field(default_factory=Refinement)
     """What is done to the network's probabilities."""
 
@@ -73,6 +75,7 @@ class Segmenter:
             "architecture": manifest.architecture,
             "engine": str(self.engine),
             "flip_step": FLIP_STEP,
+            "scope": self.scope,
             "grid_px": manifest.grid_px,
             "preprocessing": dict(manifest.preprocessing),
             "refinement": asdict(self.refinement),

@@ -17,8 +17,7 @@ from model.pretraining.loop import Desk, footprint_before, pretrain
 from model.pretraining.recipe import Limits, Recipe, Spent
 from model.pretraining.sampler import Stage
 from plugin.version import VERSION
-
-CHECKPOINT_FILE = "checkpoint.safetensors"
+from plugin.weights import CHECKPOINT_FILE
 
 
 @dataclass(frozen=True, slots=True)

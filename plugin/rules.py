@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from plugin.errors import ConfigError
-from plugin.reading.grid import TOLERANCE_MM
 
 TABLE = "dce"
+TOLERANCE_MM = 0.1
+"""How far a slice may lie off the regular grid: what rounding in headers explains."""
 
 
 @dataclass(frozen=True, slots=True)

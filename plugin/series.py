@@ -1,7 +1,11 @@
 """What the DICOM reader hands on: frames in slice order, phases, and the DCE pair."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plugin.reading.layout import Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +17,11 @@ class FrameRef:
     sop_class_uid: str
     frame_number: int | None = None
     """1-based frame number inside a multi-frame instance; None for single-frame."""
+    is_packed: bool = field(default=False, compare=False, repr=False)
+    """Its pixels are compressed."""
+    tail: "Tail | None" = field(default=None, compare=False, repr=False)
+    """Where its pixels were when the file was scanned; None where that is not enough
+    to read them."""
 
 
 @dataclass(frozen=True, slots=True)

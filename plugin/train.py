@@ -38,8 +38,8 @@ from plugin.fold_tables import (
 from plugin.gather import Gathered, gather
 from plugin.ranks import Job, announce, rank_meters, total_footprint
 from plugin.version import VERSION
+from plugin.weights import CHECKPOINT_FILE
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 KEPT = (
     CHECKPOINT_FILE,
     "checkpoint.json",

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from plugin.errors import InputError
 from plugin.nifti import read_nifti, write_nifti
 from plugin.reading.acquisitions import same_grid
+from plugin.reading.decoding import read_all
 from plugin.reading.grid import geometry, positions_mm
-from plugin.reading.pixels import Pixels, Rescale, SliceHeader, read_slices
+from plugin.reading.layout import Pixels, Rescale, SliceHeader
 from plugin.series import DcePair, Phase
 
 __all__ = ["load", "load_pair", "read_nifti", "write_nifti"]
@@ -73,7 +74,7 @@ def _read(phase: Phase) -> tuple[Pixels, list[SliceHeader]]:
     """Return stored values (slices, rows, columns), filled in place, and headers."""
     headers: dict[int, SliceHeader] = {}
     voxels: Pixels | None = None
-    for index, one in read_slices(phase.frames):
+    for index, one in read_all(phase.frames):
         if voxels is None:
             voxels = np.empty((len(phase.frames), *one.stored.shape), one.stored.dtype)
         if one.stored.shape != voxels.shape[1:] or one.stored.dtype != voxels.dtype:

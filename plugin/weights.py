@@ -6,7 +6,9 @@ from pathlib import Path
 from model.atomic import write_atomically
 from plugin.archive import Archive
 from plugin.errors import ConfigError
-from plugin.train import CHECKPOINT_FILE
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""The checkpoint that a training leaves in the project."""
 
 DEFAULT = "default"
 """The checkpoint that comes with the package."""

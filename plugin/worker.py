@@ -10,17 +10,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Final
 
-import torch
-
-from model.checkpoint import read_checkpoint
-from model.engine import Engine, choose_engine
+from model.engine import Engine
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
 from plugin import log
 from plugin.archive import open_archive
+from plugin.engines import Wish, open_checkpoint
 from plugin.errors import exit_code
 from plugin.jobs import Job, Queue, StorageError, cause_of
 from plugin.pipeline import Segmenter
+from plugin.proofs import Proofs
 from plugin.service.config import ServiceConfig
 from plugin.service.handling import (
     GPU_FAILED,
@@ -39,6 +38,8 @@ POLL_S: Final = 2.0
 """Between two looks at the queue without news: a retry may have become due."""
 DISK_POLL_S: Final = 5.0
 LOCAL: Final = "cpu"
+CACHE: Final = "cache"
+"""Folder in the work folder for what is measured once about engines."""
 
 
 def work(config: ServiceConfig, name: str, line: Connection, verbosity: int) -> None:
@@ -64,9 +65,11 @@ def prepare(config: ServiceConfig) -> Means:
     weights = require_weights(config.checkpoint, archive, config.work)
     if archive is not None:
         archive.close()
-    engine = choose_engine(device=config.device, precision=config.precision)
-    meters = find_meters(gpus=gpu_uuids([torch.device(engine.device)]))
-    first = Segmenter(read_checkpoint(weights), engine, config.rules, meters)
+    wish = Wish(device=config.device, precision=config.precision)
+    choice = open_checkpoint(weights, wish, Proofs(config.work / CACHE))
+    engine = choice.engine
+    meters = find_meters(gpus=gpu_uuids([engine.device]))
+    first = Segmenter(choice.checkpoint, engine, config.rules, meters)
     spare = replace(first, engine=Engine(LOCAL, "fp32"))
     logger.info("engine %s", engine)
     return Means(

@@ -1,4 +1,4 @@
-"""What every test leaves behind: the logging it found. And what none may say."""
+"""What tests leave behind, and what none may say: the user's files and secrets."""
 
 import logging
 from collections.abc import Iterator
@@ -54,3 +54,11 @@ def discreet(
     yield
     text = "\n".join((*told, caplog.text, *capfd.readouterr()))
     assert not [word for word in secret if word in text]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what commands cache away from the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BRS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -15,7 +15,7 @@ from typing import Any
 
 from arrivals import study_key
 from scp_peers import Sent, send
-from sessions import untrained_segmenter
+from sessions import untrained_checkpoint
 from synthetic import Plan, post_plan, pre_plan, slices, write
 
 from model.checkpoint import write_checkpoint
@@ -36,7 +36,7 @@ def await_that(happened: Callable[[], bool], what: str) -> None:
 def small_checkpoint(folder: Path) -> Path:
     """Write a real checkpoint for a grid of 32 pixels; it calls everything breast."""
     path = folder / "small.safetensors"
-    made = untrained_segmenter().checkpoint
+    made = untrained_checkpoint()
     write_checkpoint(made.network, made.manifest, path)
     return path
 

@@ -62,6 +62,12 @@ def delivery(output: Path) -> Delivery:
 
 def untrained_segmenter(*, seed: int = 0, says: bool = True) -> Segmenter:
     """Return a segmenter that calls every pixel breast, or none."""
+    checkpoint = untrained_checkpoint(seed=seed, says=says)
+    return Segmenter(checkpoint, Engine("cpu", "fp32"))
+
+
+def untrained_checkpoint(*, seed: int = 0, says: bool = True) -> Checkpoint:
+    """Return weights that call every pixel breast, or none."""
     manifest = Manifest(
         package_version="test",
         grid_px=32,
@@ -75,4 +81,4 @@ def untrained_segmenter(*, seed: int = 0, says: bool = True) -> Segmenter:
     )
     network = new_network(seed=seed).eval()
     nn.init.constant_(network.fcn.classifier[-1].bias, 9.0 if says else -9.0)
-    return Segmenter(Checkpoint(network, manifest), Engine("cpu", "fp32"))
+    return Checkpoint(network, manifest)

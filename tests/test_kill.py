@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from sessions import annotate, archive_with, untrained_segmenter
+from sessions import annotate, archive_with, untrained_checkpoint
 
 from model.checkpoint import write_checkpoint
 from plugin.folder_archive import RESOURCE, FolderArchive
@@ -76,7 +76,7 @@ def losses(history: str) -> list[str]:
 def test_a_killed_batch_ends_with_the_same_masks(tmp_path: Path) -> None:
     names = ("a", "b", "c")
     checkpoint = tmp_path / "c.safetensors"
-    made = untrained_segmenter().checkpoint
+    made = untrained_checkpoint()
     write_checkpoint(made.network, made.manifest, checkpoint)
     options = ("--checkpoint", checkpoint, "--precision", "fp32")
     archives = {n: archive_with(tmp_path / n, *names) for n in ("whole", "cut")}

@@ -11,7 +11,7 @@ from bodies import Image, Prone
 from click.testing import CliRunner
 from highdicom import Volume
 from numpy.typing import NDArray
-from sessions import untrained_segmenter
+from sessions import untrained_checkpoint, untrained_segmenter
 from torch import Tensor, nn, tensor
 
 from model.bag import TouchRule
@@ -160,7 +160,7 @@ def test_ranking_says_whose_masks_it_measured(
     for name in ("pre", "post"):
         write_nifti(session().pre, images / f"{name}.nii.gz")
     default = tmp_path / "default.safetensors"
-    made = untrained_segmenter().checkpoint
+    made = untrained_checkpoint()
     write_packed(made.network, made.manifest, default)
     monkeypatch.setattr(weights, "packaged_weights", lambda: default)
     # Breast everywhere: the boundary contradicts it, so that both are boundary rows.

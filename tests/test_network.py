@@ -12,6 +12,7 @@ from model.engine import Engine, choose_engine
 from model.errors import CheckpointError
 from model.inference import predict
 from model.network import BreastFcn, new_network
+from model.torch_runner import TorchRunner
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +87,19 @@ class Small(nn.Module):
 def test_a_batch_that_does_not_fit_is_halved_and_the_result_is_the_same() -> None:
     voxels, heard = torch.rand(10, 2, 8, 8).numpy(), list[float]()
     engine, small = Engine("cpu", "fp32"), Small(most=3)
-    found = predict(voxels, small, engine, batch=8, progress=heard.append)
+    runner = TorchRunner(small, engine)
+    runner.batch = 8
+    found = predict(voxels, runner, engine, progress=heard.append)
     assert small.batches == [8, 4, 2, 2, 2, 2, 2]
     assert heard == [0.2, 0.4, 0.6, 0.8, 1.0]
-    expected = predict(voxels, Small(most=10), engine, batch=10)
+    expected = predict(voxels, Small(most=10), engine)
     assert (found == expected).all()
 
 
 def test_one_slice_that_does_not_fit_is_an_error() -> None:
     voxels = torch.rand(2, 2, 8, 8).numpy()
-    with pytest.raises(torch.OutOfMemoryError):
-        predict(voxels, Small(most=0), Engine("cpu", "fp32"), batch=2)
+    with pytest.raises(MemoryError):
+        predict(voxels, Small(most=0), Engine("cpu", "fp32"))
 
 
 def test_automatic_engine_is_one_this_machine_has() -> None:

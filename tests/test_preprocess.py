@@ -133,3 +133,23 @@ def test_place_centres_a_tall_image() -> None:
     placement = place(volume(np.zeros((2, 80, 40))).get_geometry(), 100)
     assert (placement.top_px, placement.left_px) == (0, 25)
     assert placement.columns_px == pytest.approx(50)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])
+@pytest.mark.parametrize("seed", range(4))
+def test_integers_are_counted_to_the_percentile_of_their_sorted_values(
+    dtype: type[np.integer], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    lowest = max(np.iinfo(dtype).min, -300)
+    pre = rng.integers(lowest, 120, (3, 17, 11 + seed)).astype(dtype)
+    pre[0, :seed] = 127
+    body = pre[pre > 0.1 * np.percentile(pre, 99.5)]
+    assert robust_maximum(pre) == pytest.approx(np.percentile(body, 99.0), rel=1e-12)
+    assert robust_maximum(pre.astype(np.float32)) == pytest.approx(robust_maximum(pre))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_volume_without_signal_has_no_maximum(dtype: type[np.generic]) -> None:
+    with pytest.raises(GeometryError, match="no voxel above zero"):
+        robust_maximum(np.zeros((2, 3, 4), dtype))

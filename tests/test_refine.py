@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.engine import Engine
+from model.inference import predict
 from model.preprocess import Placement, SliceStack
 from model.refine import (
+    Look,
     Refinement,
-    predict_mirrored,
+    mirror_image,
     predict_stack,
     refine,
     smooth_along_body,
@@ -39,6 +41,11 @@ class SeesRight(nn.Module):
     def forward(self, slices: Tensor) -> Tensor:
         seen = torch.arange(slices.shape[-1]) < self.columns
         return torch.where(seen, 20.0, -20.0) * (slices[:, :1] > 0) - 1e-3
+
+
+def sees(columns: int) -> Look:
+    network = SeesRight(columns)
+    return lambda voxels: predict(voxels, network, CPU)
 
 
 def stack(voxels: Probability) -> SliceStack:
@@ -111,31 +118,31 @@ def test_an_empty_mask_stays_empty() -> None:
 
 
 def test_the_mirror_image_is_turned_back() -> None:
-    seen = predict_mirrored(bright(), SeesRight(3), CPU) >= 0.5
+    seen = mirror_image(sees(3), bright()) >= 0.5
     assert not seen[..., :5].any()
     assert seen[..., 5:].all()
 
 
 def test_a_network_that_contradicts_its_mirror_image_is_measured() -> None:
     # 5 of 8 columns, and 5 from the other side: 2 in common, Dice 2 * 2 / 10.
-    found = predict_stack(stack(bright()), SeesRight(5), CPU, Refinement())
+    found = predict_stack(stack(bright()), sees(5), Refinement())
     assert found.flip_dice == pytest.approx(0.4)
-    symmetric = predict_stack(stack(bright()), SeesRight(8), CPU, Refinement())
+    symmetric = predict_stack(stack(bright()), sees(8), Refinement())
     assert symmetric.flip_dice == 1
 
 
 def test_only_every_fourth_slice_is_mirrored_unless_all_are_averaged() -> None:
     voxels = bright(slices=8)
     voxels[1:4] = voxels[5:] = -1  # slices 0 and 4 alone show something
-    found = predict_stack(stack(voxels), SeesRight(5), CPU, Refinement())
+    found = predict_stack(stack(voxels), sees(5), Refinement())
     assert found.flip_dice == pytest.approx(0.4)
-    skipped = predict_stack(stack(voxels), SeesRight(5), CPU, Refinement(), flip_step=0)
+    skipped = predict_stack(stack(voxels), sees(5), Refinement(), flip_step=0)
     assert skipped.flip_dice is None
 
 
 def test_averaging_keeps_what_both_see() -> None:
     averaged = predict_stack(
-        stack(bright()), SeesRight(5), CPU, Refinement(mirrored=True), flip_step=0
+        stack(bright()), sees(5), Refinement(mirrored=True), flip_step=0
     )
     row = averaged.probability[0, 0]
     np.testing.assert_allclose(row, [0.5] * 3 + [1] * 2 + [0.5] * 3, atol=1e-3)

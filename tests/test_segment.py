@@ -6,7 +6,14 @@ from pathlib import Path
 import pydicom
 import pytest
 from click.testing import CliRunner
-from sessions import annotate, archive_with, delivery, opened, untrained_segmenter
+from sessions import (
+    annotate,
+    archive_with,
+    delivery,
+    opened,
+    untrained_checkpoint,
+    untrained_segmenter,
+)
 
 from model.checkpoint import write_checkpoint
 from plugin.cli import cli
@@ -115,9 +122,9 @@ def test_annotated_sessions_can_be_left_alone(
 
 
 def test_one_folder_is_segmented_without_an_archive(
-    archive: FolderArchive, segmenter: Segmenter, tmp_path: Path
+    archive: FolderArchive, tmp_path: Path
 ) -> None:
-    checkpoint = segmenter.checkpoint
+    checkpoint = untrained_checkpoint()
     path = tmp_path / "c.safetensors"
     write_checkpoint(checkpoint.network, checkpoint.manifest, path)
     source = archive.root / "a"

@@ -1,19 +1,30 @@
 """Phases become volumes: every voxel at its place, in every encoding a scanner uses."""
 
 import struct
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from highdicom import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossless import BLOCKS, ENCODERS
 from pydicom import Dataset
-from pydicom.uid import UID, JPEG2000Lossless, JPEGLSNearLossless, RLELossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
 from scipy.spatial.transform import Rotation
 from synthetic import (
     Plan,
@@ -30,6 +41,10 @@ from synthetic import (
 
 from plugin.dce import choose
 from plugin.errors import InputError
+from plugin.reading import decoding
+from plugin.reading.decoding import read_all
+from plugin.reading.headers import scan
+from plugin.reading.pixels import read_slices
 from plugin.series import FrameRef, Phase
 from plugin.volumes import load, load_pair, read_nifti, write_nifti
 
@@ -318,3 +333,107 @@ def test_a_nifti_pair_is_loaded_like_a_dicom_one(tmp_path: Path) -> None:
     for ours, theirs in zip(load_pair(pair), (pre, post), strict=True):
         assert np.array_equal(ours.array, theirs.array)
         assert ours.affine == pytest.approx(theirs.affine, abs=1e-4)
+
+
+NATIVE = {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian}
+
+
+def scanned(folder: Path) -> tuple[FrameRef, ...]:
+    return tuple(frame.ref for frame in scan(folder).frames)
+
+
+@pytest.mark.parametrize("syntax", ENCODERS, ids=lambda uid: uid.name)
+def test_scanned_files_give_the_pixels_that_pydicom_gives(
+    tmp_path: Path, syntax: UID
+) -> None:
+    dataset = slices(Plan(shape=(1, 32, 32)))[0]
+    dataset.PixelData = BLOCKS.astype(np.uint16).tobytes()
+    path = tmp_path / "1.dcm"
+    ENCODERS[syntax](dataset, path)
+    (frame,) = scanned(tmp_path)
+    ((_, pixels),) = read_slices([frame])
+    assert pixels.stored.tolist() == pydicom.dcmread(path).pixel_array.tolist()
+    assert (frame.tail is not None) == (syntax in NATIVE)
+    assert frame.is_packed == syntax.is_encapsulated
+
+
+def test_a_scanned_file_is_read_again_for_its_pixels_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(shape=(3, 4, 5))
+    tags = {"BitsStored": 12, "HighBit": 11, "PhotometricInterpretation": "MONOCHROME1"}
+    write(list(change(slices(plan), RescaleSlope="2", **tags)), tmp_path)
+    frames = scanned(tmp_path)
+    monkeypatch.setattr("plugin.reading.pixels.read_instance", None)
+    found = dict(read_slices(frames))
+    order = [frame.sop_instance_uid for frame in frames]
+    for place, dataset in enumerate(slices(plan)):
+        pixels = found[order.index(dataset.SOPInstanceUID)]
+        assert pixels.stored.tolist() == (4095 - plan.voxels()[place]).tolist()
+        assert pixels.header.rescale.slope == 2
+        assert pixels.header.plane.position_mm == pytest.approx(plan.position_of(place))
+
+
+def test_a_scanned_file_that_was_written_again_is_read_again(tmp_path: Path) -> None:
+    datasets = slices(Plan(shape=(2, 3, 4)))
+    paths = write(datasets, tmp_path)
+    frames = scanned(tmp_path)
+    datasets[0].PixelData = bytes(24)
+    write(datasets, tmp_path)
+    by_path = {frames[index].path: one for index, one in read_slices(frames)}
+    assert by_path[paths[0]].stored.tolist() == [[0] * 4] * 3
+    paths[0].write_bytes(paths[1].read_bytes())
+    with pytest.raises(InputError, match="another instance"):
+        dict(read_slices(frames))
+
+
+def test_two_processes_decode_what_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = slices(Plan(shape=(12, 8, 9)))
+    for dataset in datasets:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    write(datasets, tmp_path)
+    frames = scanned(tmp_path)
+    monkeypatch.setattr(decoding, "PAYS_FROM", 2)
+    monkeypatch.setattr(decoding, "CHUNK", 5)
+    alone = dict(read_slices(frames))
+    together = dict(read_all(frames, processes=2))
+    assert sorted(together) == list(range(12))
+    assert all((together[i].stored == alone[i].stored).all() for i in together)
+    assert all(together[i].header == alone[i].header for i in together)
+
+
+def test_a_damaged_file_is_refused_by_another_process_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = slices(Plan(shape=(4, 8, 9)))
+    for dataset in datasets:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    write(datasets, tmp_path)
+    frames = scanned(tmp_path)
+    frames[2].path.write_bytes(frames[1].path.read_bytes())
+    monkeypatch.setattr(decoding, "PAYS_FROM", 2)
+    with pytest.raises(InputError, match="another instance") as raised:
+        dict(read_all(frames, processes=2))
+    assert raised.value.mend
+
+
+def test_a_process_that_dies_leaves_the_work_to_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets = slices(Plan(shape=(4, 8, 9)))
+    for dataset in datasets:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    write(datasets, tmp_path)
+    frames = scanned(tmp_path)
+
+    def broken(chunks: list[decoding.Chunk], _count: int) -> Iterator[decoding.Decoded]:
+        yield decoding._decode(chunks[0])
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(decoding, "PAYS_FROM", 2)
+    monkeypatch.setattr(decoding, "CHUNK", 1)
+    monkeypatch.setattr(decoding, "_in_processes", broken)
+    assert sorted(dict(read_all(frames, processes=2))) == [0, 1, 2, 3]
+    assert "in one process" in caplog.text

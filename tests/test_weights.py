@@ -5,22 +5,26 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from sessions import annotate, archive_with, untrained_segmenter
+from sessions import annotate, archive_with, untrained_checkpoint
 
 from model.checkpoint import read_checkpoint, write_packed
 from plugin import weights
 from plugin.cli import cli
 from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
-from plugin.train import CHECKPOINT_FILE
-from plugin.weights import find_weights, packaged_weights, require_weights
+from plugin.weights import (
+    CHECKPOINT_FILE,
+    find_weights,
+    packaged_weights,
+    require_weights,
+)
 
 
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a packed checkpoint that calls every pixel breast."""
     path = tmp_path_factory.mktemp("package") / "default.safetensors"
-    made = untrained_segmenter().checkpoint
+    made = untrained_checkpoint()
     write_packed(made.network, made.manifest, path)
     return path
 

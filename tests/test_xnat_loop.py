@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from discretion import check_told
 from launcher import ForbiddenError, Launch, Launcher
-from sessions import untrained_segmenter
+from sessions import untrained_checkpoint
 from standin.server import StandIn
 from synthetic import SECRETS
 
@@ -126,7 +126,7 @@ def annotate(site: Site, session_id: str) -> None:
 
 def give_weights(site: Site, folder: Path) -> None:
     """Upload a checkpoint that calls everything breast: its masks are known."""
-    made = untrained_segmenter().checkpoint
+    made = untrained_checkpoint()
     write_checkpoint(made.network, made.manifest, folder / ALL)
     for name in (ALL, ALL.replace("safetensors", "json")):
         archive = XnatArchive(XnatTarget(site.server.url, "BREAST", *ALICE))

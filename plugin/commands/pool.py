@@ -8,16 +8,13 @@ import click
 
 from plugin.archive import Archive
 from plugin.commands.result import archive_at, say
-from plugin.commands.segmenting import segmenter_with
-from plugin.demo import DemoOptions, run_demo
 from plugin.options import (
     FOLDER,
     archive_option,
     checkpoint_option,
-    device_option,
+    engine_options,
     option,
     output_option,
-    precision_option,
     rules_option,
     seed_option,
     strategy_option,
@@ -38,13 +35,14 @@ from plugin.weights import NO_DEFAULT, NONE, find_weights
     help="Synthetic patients, at least 6.",
 )
 @seed_option
-@device_option
-@precision_option
+@engine_options
 def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
     """Run the whole loop on a synthetic cohort: no data, no network needed.
 
     The default checkpoint's masks are ranked; the training starts from scratch.
     """
+    from plugin.demo import DemoOptions, run_demo
+
     segmenter = _drawing(None, settings | {"work": output / "work"})
     say(run_demo(output, DemoOptions(cases=cases, seed=seed), segmenter))
 
@@ -56,8 +54,7 @@ def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
 @checkpoint_option
 @strategy_option
 @seed_option
-@device_option
-@precision_option
+@engine_options
 @rules_option
 def rank(archive: str, **settings: Any) -> None:
     """Order an archive's sessions for annotation, with a reason for each.
@@ -93,6 +90,8 @@ def _drawing(archive: Archive | None, settings: dict[str, Any]) -> Segmenter | N
     given = settings["checkpoint"]
     weights = find_weights(given, archive, settings["work"])
     if weights is not None:
+        from plugin.commands.segmenting import segmenter_with
+
         return segmenter_with(weights, settings)
     why = "as asked" if given == NONE else NO_DEFAULT
     click.echo(f"measuring the body's boundary, without a network: {why}", err=True)

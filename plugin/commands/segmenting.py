@@ -4,28 +4,28 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from model.checkpoint import read_checkpoint
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
 from plugin.archive import Archive
-from plugin.commands.result import archive_at, engine_for, say
+from plugin.commands.engine import engine_for
+from plugin.commands.result import archive_at, say
 from plugin.dce import choose
 from plugin.options import (
     FOLDER,
     archive_option,
     checkpoint_option,
-    device_option,
+    engine_options,
     option,
     output_option,
-    precision_option,
     rules_option,
     session_option,
     upload_option,
     work_option,
 )
 from plugin.pipeline import Segmenter, pair_record, segment_session
+from plugin.proofs import Proofs
+from plugin.scope_proof import proven_scope
 from plugin.segment import Delivery, segment_archive, tally
 from plugin.session import find_pair
 from plugin.weights import require_weights
@@ -41,8 +41,7 @@ from plugin.weights import require_weights
 @upload_option
 @option("--skip-annotated", is_flag=True, help="Leave sessions with a human mask.")
 @option("--dry-run", is_flag=True, help="Print the chosen pair and stop.")
-@device_option
-@precision_option
+@engine_options
 @rules_option
 def segment(archive: str | None, folder: Path | None, **settings: Any) -> None:
     """Segment one folder or an archive: DICOM-SEG, NIfTI, preview, result.json.
@@ -92,12 +91,14 @@ def _decision(
 
 def segmenter_with(weights: Path, settings: dict[str, Any]) -> Segmenter:
     """Return what segments with a checkpoint as the command's options say."""
-    engine = engine_for(settings)
+    choice = engine_for(weights, settings)
+    scope = proven_scope(settings["scope"], choice, Proofs(settings["cache"]))
     return Segmenter(
-        read_checkpoint(weights),
-        engine,
+        choice.checkpoint,
+        choice.engine,
         settings["rules"],
-        find_meters(gpus=gpu_uuids([torch.device(engine.device)])),
+        find_meters(gpus=gpu_uuids([choice.engine.device])),
+        scope,
     )
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from model.checkpoint import Checkpoint, read_checkpoint
+from model.engine import Engine, choose_engine
 from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
-from plugin.commands.result import archive_at, engine_for, say
+from plugin.commands.result import archive_at, say
 from plugin.errors import ArchiveError
 from plugin.options import (
     archive_option,
@@ -106,7 +107,7 @@ def _train_options(
     settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
 ) -> TrainOptions:
     return TrainOptions(
-        engine=engine_for(settings),
+        engine=_engine(settings),
         config=train_config(settings, seed=settings["seed"], start=start),
         budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
         rules=settings["rules"],
@@ -115,6 +116,13 @@ def _train_options(
         start=start,
         **more,
     )
+
+
+def _engine(settings: dict[str, Any]) -> Engine:
+    """Return the engine that was asked for, and tell on stderr which one that is."""
+    engine = choose_engine(device=settings["device"], precision=settings["precision"])
+    click.echo(f"engine {engine}", err=True)
+    return engine
 
 
 def _work(settings: dict[str, Any]) -> Path:

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from plugin.errors import InputError
 from plugin.reading.frames import Plane
+from plugin.rules import TOLERANCE_MM
 
-TOLERANCE_MM = 0.1
-"""How far a slice may lie off the regular grid: what rounding in headers explains."""
 COSINE_TOLERANCE = 1e-3
 MISSING_STEP = 1.5
 """A step this many times the median step skips a slice."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydicom.uid import (
     UID,
+    AllTransferSyntaxes,
     EnhancedMRImageStorage,
     LegacyConvertedEnhancedMRImageStorage,
     MediaStorageDirectoryStorage,
@@ -25,6 +26,7 @@ from plugin.errors import InputError
 from plugin.reading.elements import text
 from plugin.reading.frames import Frame, read_frame, read_series
 from plugin.reading.instance import READ_ERRORS, Instance, frame_count, read_instance
+from plugin.reading.layout import Stamp, Tail, find_tail
 from plugin.reading.multiframe import read_frames
 from plugin.series import FrameRef
 
@@ -135,10 +137,11 @@ def _read(path: Path) -> FileReport:
             return FileReport(ignored="not DICOM")
         file.seek(0)
         instance = read_instance(file)
+        stamp = Stamp.of(os.fstat(file.fileno()))
     dataset = instance.dataset
     sop_class = UID(text(dataset, "SOPClassUID"))
     if sop_class == MRImageStorage:
-        return _single_frame(instance, path)
+        return _single_frame(instance, path, stamp)
     if sop_class in MULTI_FRAME_MR:
         return _multi_frame(instance, path)
     media = dataset.file_meta.get("MediaStorageSOPClassUID", "")
@@ -152,12 +155,14 @@ def _read(path: Path) -> FileReport:
     return FileReport(ignored=sop_class.name)
 
 
-def _single_frame(instance: Instance, path: Path) -> FileReport:
+def _single_frame(instance: Instance, path: Path, stamp: Stamp) -> FileReport:
     dataset = instance.dataset
     ref = FrameRef(
         path=path,
         sop_instance_uid=text(dataset, "SOPInstanceUID"),
         sop_class_uid=text(dataset, "SOPClassUID"),
+        is_packed=instance.is_packed,
+        tail=_tail(instance, path, stamp),
     )
     series = read_series(dataset)
     frame = read_frame(dataset, ref, series, instance.transfer_syntax)
@@ -165,6 +170,13 @@ def _single_frame(instance: Instance, path: Path) -> FileReport:
         problem = f"{frame_count(dataset)} frames in a single-frame object"
         return FileReport((replace(frame, problem=problem),))
     return FileReport((replace(frame, problem=frame.problem or instance.problem),))
+
+
+def _tail(instance: Instance, path: Path, stamp: Stamp) -> Tail | None:
+    known = instance.transfer_syntax in AllTransferSyntaxes
+    if instance.problem or instance.is_packed or not known:
+        return None
+    return find_tail(path, stamp, instance.dataset, instance.pixel_offset)
 
 
 def _multi_frame(instance: Instance, path: Path) -> FileReport:

@@ -57,6 +57,11 @@ class Instance:
     problem: str
     """Why the pixels cannot be used; empty when they can."""
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether its transfer syntax compresses the pixels by themselves."""
+        return is_packed(self.transfer_syntax)
+
 
 def read_instance(file: BinaryIO) -> Instance:
     """Return the header of an open DICOM file; pixels stay on disk.
@@ -71,6 +76,11 @@ def read_instance(file: BinaryIO) -> Instance:
     offset = file.tell()
     problem = _tag_problem(tag) or _length_problem(file, dataset, syntax, length)
     return Instance(dataset, syntax, offset, problem)
+
+
+def is_packed(syntax: str) -> bool:
+    """Tell whether a transfer syntax compresses pixels (PS3.5 A.4)."""
+    return syntax in AllTransferSyntaxes and bool(UID(syntax).is_encapsulated)
 
 
 def frame_bytes(dataset: FileDataset) -> int:
@@ -106,10 +116,10 @@ def _tag_problem(tag: int) -> str:
 def _length_problem(
     file: BinaryIO, dataset: FileDataset, syntax: str, length: int
 ) -> str:
-    is_packed = syntax in AllTransferSyntaxes and UID(syntax).is_encapsulated
-    if is_packed != (length == UNDEFINED_LENGTH):
+    packed = is_packed(syntax)
+    if packed != (length == UNDEFINED_LENGTH):
         return "pixel data not as its transfer syntax says"
-    if is_packed:
+    if packed:
         return "" if _is_closed(file) else "truncated pixel data"
     there = os.fstat(file.fileno()).st_size - file.tell()
     expected = frame_bytes(dataset) * frame_count(dataset)

@@ -44,6 +44,7 @@ def read_frames(instance: Instance, path: Path, series: Series) -> tuple[Frame, 
             sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
             sop_class_uid=str(dataset.get("SOPClassUID", "")),
             frame_number=number,
+            is_packed=instance.is_packed,
         )
         frames.append(read_frame(flat, ref, series, instance.transfer_syntax))
     return tuple(frames) if len(frames) == frame_count(dataset) else ()

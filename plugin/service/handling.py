@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import pydicom
-import torch
 
 from plugin.dce import choose_among
 from plugin.errors import InputError
@@ -86,7 +85,7 @@ def handle(job: Job, means: Means) -> str:
 def explained(error: Exception) -> Exception:
     """Return the error as one whose cause decides between retry and parking."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
+    if isinstance(error, MemoryError) or "allocate memory" in text:
         return PassingError(
             "a study",
             cause="out-of-memory",
@@ -148,7 +147,7 @@ def _segmented(job: Job, pair: DcePair, means: Means, report: Report) -> Mask:
     for segmenter in first_ones:
         try:
             return _segment(job, pair, segmenter, report)
-        except torch.OutOfMemoryError:
+        except MemoryError:
             engine = segmenter.engine
             logger.warning("job %s: out of memory on %s", job.job_id, engine)
     return _segment(job, pair, last, report)

@@ -1,0 +1,88 @@
+"""What ranking costs: a session from its stored stack, and an order as pools grow.
+
+python -m benchmarks.ranking --most 10000
+"""
+
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+
+from benchmarks.measure import Limit, Way, compare, publish, timed
+from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.study import draw_study
+from model.bag import BagFeatures, TouchRule, measure
+from model.boundary import find_region
+from model.preprocess import Placement, to_stack
+from model.ranking import Candidate
+from model.selection import rank
+
+GRID_PX = 256
+STRATEGY = "bag"
+
+
+def measured(path: Path, placement: Placement) -> BagFeatures:
+    """Return the features of a stored stack, as `brs rank` measures them."""
+    stored = np.load(path, mmap_mode="r")
+    region = find_region(stored[:, 0].astype(np.float32), placement)
+    return measure(region.mask, placement, source="boundary")
+
+
+def pool(features: BagFeatures, size: int) -> list[Candidate]:
+    """Return so many patients, their nearest points and sizes drawn around one's."""
+    rng = np.random.default_rng(size)
+    near = np.abs(rng.normal(45, 20, size))
+    large = np.abs(rng.normal(140, 25, size))
+    return [
+        Candidate(
+            f"case{i:05d}", f"patient{i:05d}", _moved(features, near[i], large[i])
+        )
+        for i in range(size)
+    ]
+
+
+def _moved(features: BagFeatures, near_mm: float, size_mm: float) -> BagFeatures:
+    values = {name: getattr(features, name) for name in BagFeatures.__slots__}
+    changed = {"nearest_point_mm": near_mm, "breast_size_mm": size_mm}
+    return BagFeatures(**{**values, "rule": TouchRule(), **changed})
+
+
+@click.command()
+@count_option("--slices", 160, "Slices of the session that is measured.")
+@count_option("--most", 10_000, "Sessions of the largest pool.")
+@repeats_option(3)
+@out_option
+def main(slices: int, most: int, repeats: int, out: Path) -> None:
+    """Time one session, and the order of 10, 100, ... sessions."""
+    stack = to_stack(*draw_study(slices=slices, matrix_px=512).phases[:2])
+    with TemporaryDirectory() as place:
+        path = Path(place) / "stack.npy"
+        np.save(path, stack.voxels.astype(np.float16))
+        features = measured(path, stack.placement)
+        read_s = min(timed(lambda: np.load(path)) for _ in range(3))
+        session = compare(
+            "one session from its stored stack to its features",
+            [Way("brs", lambda: measured(path, stack.placement))],
+            repeats=repeats,
+            work=f"{slices} slices of {GRID_PX} x {GRID_PX} px, float16",
+            limit=Limit("reading the stack", read_s),
+        )
+    publish(session, out, "ranking-session")
+    sizes = [size for size in (10, 100, 1_000, 10_000) if size <= most]
+    pools = {size: pool(features, size) for size in sizes}
+    order = compare(
+        f"the order of a pool by '{STRATEGY}', from features",
+        [
+            Way(f"{size} sessions", partial(rank, cases, strategy=STRATEGY, seed=0))
+            for size, cases in pools.items()
+        ],
+        repeats=repeats,
+        work="the whole nested order with its reasons; ratios below 1 are slower",
+    )
+    publish(order, out, "ranking-order")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Write the page of measurements from the results that benchmarks left.
+
+python -m benchmarks.report > docs/performance.md
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from benchmarks.measure import Limit, Result, Timing
+from benchmarks.options import RESULTS
+
+HEAD = """# Speed, measured
+
+Every table compares ways to do one thing, in one run, on the same data; the first line
+is what the others are compared with. **Trust the ratios**: seconds are those of one
+machine in one hour. `peak` is the most memory that was resident meanwhile, the process
+included. The limit is what the same machine did at best in the same run. All data are
+synthetic.
+
+```sh
+make bench    # hours, on a quiet machine; rewrites this page
+```
+
+How engines are chosen and proven: [0031](adr/0031-inference-engines.md); what the
+network may skip: [0032](adr/0032-scope.md); how pixels are read:
+[0033](adr/0033-reading-pixels.md).
+"""
+NONE_YET = """
+No run on a quiet machine has been recorded yet. One run of each benchmark prints its
+table; `make bench` runs them all.
+"""
+
+
+def page(results: Sequence[Result]) -> str:
+    """Return the page as Markdown."""
+    if not results:
+        return HEAD + NONE_YET
+    return "\n".join([HEAD, *(section(result) for result in results)])
+
+
+def section(result: Result) -> str:
+    """Return one question with its table."""
+    lines = [f"## {_title(result.question)}", "", f"One run: {result.work}.", ""]
+    lines += [
+        "| way | times faster | median s | from - to s | n | peak MiB |",
+        "|---|---|---|---|---|---|",
+        *(row(result, timing) for timing in result.timings),
+    ]
+    if result.limit:
+        last = result.timings[-1]
+        share = result.limit.seconds / last.median_s
+        limit = f"Limit: {result.limit.name}, {result.limit.seconds:.3g} s"
+        lines += ["", f"{limit}; {last.name} is at {share:.0%} of it."]
+    lines += ["", *(f"{note}." for note in result.notes)]
+    told = "; ".join(f"{key} {value}" for key, value in result.machine.items())
+    return "\n".join([*lines, "", f"Machine: {told}.", ""]).replace("\n\n\n", "\n\n")
+
+
+def row(result: Result, timing: Timing) -> str:
+    """Return one way as a row of the table."""
+    peak = "unknown" if timing.peak_mib is None else f"{timing.peak_mib:.0f}"
+    spread = f"{min(timing.seconds):.3g} - {max(timing.seconds):.3g}"
+    cells = (
+        timing.name,
+        f"{result.ratio(timing):.2f}",
+        f"{timing.median_s:.3g}",
+        spread,
+        str(len(timing.seconds)),
+        peak,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def read(path: Path) -> Result:
+    """Return a result that ``publish`` wrote."""
+    record = json.loads(path.read_text())
+    record["timings"] = tuple(
+        Timing(**{**one, "seconds": tuple(one["seconds"])}) for one in record["timings"]
+    )
+    record["limit"] = Limit(**record["limit"]) if record["limit"] else None
+    record["notes"] = tuple(record["notes"])
+    return Result(**{f.name: record[f.name] for f in fields(Result)})
+
+
+def _title(question: str) -> str:
+    return question[:1].upper() + question[1:]
+
+
+@click.command()
+@click.argument(
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=RESULTS,
+)
+def main(folder: Path) -> None:
+    """Print the page of all results in FOLDER."""
+    click.echo(page([read(path) for path in sorted(folder.glob("*.json"))]), nl=False)
+
+
+if __name__ == "__main__":
+    main()

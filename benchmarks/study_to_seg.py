@@ -1,0 +1,117 @@
+"""From a study's folder to its DICOM-SEG, cold and warm, against plain fp32 PyTorch.
+
+    python -m benchmarks.study_to_seg --checkpoint FILE --grid 256
+
+Cold is a new process per study, warm one process that keeps its network. Engines and
+scopes are proven before, as `brs engine` does when a checkpoint is installed; a scope
+that changes the masks of these weights runs as `whole`, and its line says so. Without
+a checkpoint the weights are random.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from benchmarks.measure import Way, compare, flop_limit, publish
+from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.programs import brs
+from benchmarks.study import write_study
+from model.checkpoint import Manifest, read_checkpoint, write_checkpoint
+from model.network import new_network
+from model.scope import SCOPES
+from plugin.engines import Wish, open_checkpoint
+from plugin.pipeline import Segmenter, segment_session
+from plugin.proofs import Proofs
+from plugin.scope_proof import proven_scope
+
+GFLOP_AT_256 = 69.06
+PLAIN = ("--engine", "torch", "--device", "cpu", "--precision", "fp32")
+BEST = ("--engine", "auto")
+
+
+def weights_for(grid: int, given: Path | None, folder: Path) -> Path:
+    """Return a checkpoint for this grid: the given weights, or random ones."""
+    path = folder / "weights.safetensors"
+    if given is not None:
+        checkpoint = read_checkpoint(given)
+        manifest = replace(checkpoint.manifest, grid_px=grid)
+        write_checkpoint(checkpoint.network, manifest, path)
+    else:
+        random = Manifest("bench", grid, 0, 0, (), {}, {}, {})
+        write_checkpoint(new_network(seed=0), random, path)
+    return path
+
+
+def cold_ways(study: Path, weights: Path, folder: Path) -> list[Way]:
+    """Return one process per study: plain PyTorch, then ours with every scope."""
+    common = (
+        *("segment", "--input", study, "--checkpoint", weights),
+        *("--output", folder / "out", "--cache", folder / "cache"),
+    )
+    ways = [(*common, *PLAIN)] + [(*common, *BEST, "--scope", s) for s in SCOPES]
+    names = ["torch fp32"] + [f"brs, scope {scope}" for scope in SCOPES]
+    for arguments in ways:
+        brs(*arguments)
+    return [
+        Way(name, partial(brs, *arguments), partial(brs, *arguments))
+        for name, arguments in zip(names, ways, strict=True)
+    ]
+
+
+def warm_ways(study: Path, weights: Path, folder: Path) -> list[Way]:
+    """Return one process that stays: the same ways, with the network in memory."""
+    proofs, ways = Proofs(folder / "cache"), []
+    plain = open_checkpoint(weights, Wish("torch", "cpu", "fp32"), proofs)
+    best = open_checkpoint(weights, Wish(), proofs)
+    plans = [("torch fp32", plain, "whole")]
+    plans += [(f"{best.engine}, scope {scope}", best, scope) for scope in SCOPES]
+    for name, choice, scope in plans:
+        proven = proven_scope(scope, choice, proofs)
+        segmenter = Segmenter(choice.checkpoint, choice.engine, scope=proven)
+        shown = name if proven == scope else f"{name} (not proven: {proven})"
+        ways.append(Way(shown, partial(_segment, study, folder / "warm", segmenter)))
+    return ways
+
+
+def _segment(study: Path, output: Path, segmenter: Segmenter) -> None:
+    segment_session("bench", study, output, segmenter)
+
+
+@click.command()
+@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path))
+@count_option("--grid", 256, "Rows and columns of the network's input.")
+@count_option("--slices", 160, "Slices of a series.")
+@count_option("--matrix", 512, "Rows and columns of the study.")
+@repeats_option(3)
+@out_option
+def main(
+    checkpoint: Path | None,
+    grid: int,
+    slices: int,
+    matrix: int,
+    repeats: int,
+    out: Path,
+) -> None:
+    """Time a study from its folder to its DICOM-SEG."""
+    work = f"2 x {slices} files of {matrix} x {matrix} px, network grid {grid}"
+    limit = flop_limit(slices * GFLOP_AT_256 * (grid / 256) ** 2 * 1e9)
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        study = write_study(folder / "study", slices=slices, matrix_px=matrix)
+        weights = weights_for(grid, checkpoint, folder)
+        for name, make in (("cold", cold_ways), ("warm", warm_ways)):
+            result = compare(
+                f"study in to DICOM-SEG out, {name}",
+                make(study, weights, folder),
+                repeats=repeats,
+                work=work,
+                limit=limit,
+            )
+            publish(result, out, f"study-{grid}-{name}")
+
+
+if __name__ == "__main__":
+    main()

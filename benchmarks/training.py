@@ -1,0 +1,131 @@
+"""One training step, and what feeding it costs, against plain fp32 PyTorch.
+
+python -m benchmarks.training --grid 256 --batch 8
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import nibabel as nib
+import numpy as np
+import torch
+from torch.optim import RAdam
+
+from benchmarks.measure import Way, compare, copy_limit, flop_limit, publish, timed
+from benchmarks.options import count_option, out_option, repeats_option
+from model.dataset import CaseInfo, CaseStore
+from model.engine import Engine, choose_engine
+from model.metrics import dice_loss
+from model.network import new_network
+from model.preprocess import network_input
+
+GFLOP_PER_SLICE_AT_256 = 207.0
+"""Forward and backward."""
+
+
+def step(
+    engine: Engine, inputs: torch.Tensor, masks: torch.Tensor, *, channels_last: bool
+) -> Callable[[], object]:
+    """Return a run of one step as `model.train` takes it, or as one writes it first."""
+    network = new_network(seed=0).train().to(engine.device)
+    optimizer = RAdam(network.parameters(), lr=1e-3, foreach=channels_last)
+    inputs, masks = inputs.to(engine.device), masks.to(engine.device)
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last)
+        inputs = inputs.to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        with engine.autocast():
+            logits = network(inputs)
+        loss = dice_loss(logits.float(), masks)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if engine.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    return run
+
+
+def from_gzip(folder: Path, order: list[int]) -> np.ndarray:
+    """Read one slice index at a time from .nii.gz, as a plain dataset class does."""
+    paths = [folder / f"{name}.nii.gz" for name in ("pre", "post")]
+    phases = [nib.Nifti1Image.from_filename(path) for path in paths]
+    return np.stack([[np.asarray(p.dataobj[:, :, i]) for p in phases] for i in order])
+
+
+def from_store(store: CaseStore, order: list[int]) -> np.ndarray:
+    """Read the same slices from the memory-mapped stack."""
+    stack = store.stack("a")
+    return network_input(np.stack([stack[i] for i in order]))
+
+
+def fill(folder: Path, slices: int, grid: int) -> CaseStore:
+    """Write one case as the store keeps it and as .nii.gz."""
+    rng = np.random.default_rng(0)
+    voxels = rng.gamma(2, 0.2, (slices, 2, grid, grid)).astype(np.float32)
+    info = CaseInfo("a", "p", "s", "m", "human", slices, grid, 1.4, 2.0)
+    store = CaseStore(folder / "store")
+    store.put(info, voxels, voxels[:, 0] > 0.5)
+    for channel, name in enumerate(("pre", "post")):
+        image = nib.Nifti1Image(  # type: ignore[no-untyped-call]
+            voxels[:, channel].transpose(2, 1, 0), np.eye(4)
+        )
+        nib.save(image, folder / f"{name}.nii.gz")
+    return store
+
+
+@click.command()
+@count_option("--grid", 256, "Rows and columns of a slice.")
+@count_option("--batch", 8, "Slices of a step.")
+@repeats_option(3)
+@out_option
+def main(grid: int, batch: int, repeats: int, out: Path) -> None:
+    """Time a step and the feeding of a batch."""
+    torch.manual_seed(0)
+    inputs = torch.rand(batch, 2, grid, grid)
+    masks = (torch.rand(batch, 1, grid, grid) > 0.7).float()
+    best = choose_engine()
+    plain = Engine(best.device, "fp32")
+    ways = [
+        Way("fp32, as it comes", step(plain, inputs, masks, channels_last=False)),
+        Way("fp32, channels last", step(plain, inputs, masks, channels_last=True)),
+    ]
+    if best != plain:
+        ways.append(Way(f"brs ({best})", step(best, inputs, masks, channels_last=True)))
+    flop = batch * GFLOP_PER_SLICE_AT_256 * (grid / 256) ** 2 * 1e9
+    result = compare(
+        "one training step",
+        ways,
+        repeats=repeats,
+        work=f"batch {batch} of {grid} x {grid} px, {flop / 1e9:.0f} GFLOP",
+        limit=flop_limit(flop) if best.device == "cpu" else None,
+    )
+    publish(result, out, f"training-step-{grid}")
+    with TemporaryDirectory() as place:
+        slices = 4 * batch
+        store = fill(Path(place), slices, grid)
+        order = list(np.random.default_rng(1).permutation(slices)[:batch])
+        feeding = compare(
+            "feeding one batch",
+            [
+                Way(".nii.gz, slice by slice", lambda: from_gzip(Path(place), order)),
+                Way("brs: memory-mapped stack", lambda: from_store(store, order)),
+            ],
+            repeats=repeats,
+            work=f"{batch} slices of {grid} x {grid} px, 2 channels, page cache warm",
+            limit=copy_limit(batch * 2 * grid * grid * 2),
+            notes=(_share(store, order, result.timings[-1].median_s),),
+        )
+    publish(feeding, out, f"training-feed-{grid}")
+
+
+def _share(store: CaseStore, order: list[int], step_s: float) -> str:
+    feed_s = min(timed(lambda: from_store(store, order)) for _ in range(3))
+    return f"feeding is {feed_s / step_s:.1%} of the step above"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Which engine runs a checkpoint on this machine: the fastest that was proven.
+
+On a GPU that is PyTorch in bf16, on a CPU OpenVINO. Plain fp32 PyTorch is the
+reference: every other engine has to find its masks on held-out synthetic slices before
+it is used with new weights. What was found is kept, so that PyTorch, which takes
+seconds to import, is not even loaded where OpenVINO serves.
+"""
+
+import logging
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from model.checkpoint import (
+    Checkpoint,
+    Manifest,
+    ReadyCheckpoint,
+    read_checkpoint,
+    read_manifest,
+    read_weights,
+)
+from model.engine import Engine, choose_engine, may_have_gpu
+from model.errors import CheckpointError, DeviceError
+from model.fidelity import NEEDED_DICE, Fidelity, compare, held_out_slices
+from model.inference import Runner, as_runner
+from plugin.proofs import Proofs, Subject
+
+logger = logging.getLogger(__name__)
+
+REFERENCE_PRECISION = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for; ``auto`` leaves it to the machine."""
+
+    engine: str = "auto"
+    """``torch``, ``openvino`` or ``auto``."""
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A checkpoint ready on an engine, and why that engine is trusted."""
+
+    checkpoint: Checkpoint | ReadyCheckpoint
+    engine: Engine
+    fidelity: Fidelity | None
+    """None for the reference itself."""
+
+
+def open_checkpoint(path: Path, wish: Wish, proofs: Proofs) -> Choice:
+    """Return the checkpoint on the first engine of the wish that is faithful to it.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights cannot be read, or the only engine that was asked for finds
+        other masks than plain fp32 PyTorch.
+    DeviceError
+        If this machine does not have what was asked for.
+    """
+    refused = []
+    for engine in candidates(wish):
+        fidelity = _fidelity(path, engine, proofs)
+        if fidelity is None or fidelity.is_enough:
+            return Choice(_on(engine, path), engine, fidelity)
+        refused.append(f"Dice {fidelity.dice:.4f} with {engine}")
+        logger.warning("%s: engine not used: %s", path.name, refused[-1])
+    raise CheckpointError(
+        path.name,
+        found=" and ".join(refused),
+        needed=f"Dice {NEEDED_DICE} with the masks of fp32 PyTorch",
+        mend="leave engine and precision to auto, or choose torch and fp32",
+    )
+
+
+def candidates(wish: Wish) -> Iterator[Engine]:
+    """Yield the engines that fulfil a wish, the fastest first."""
+    device = _device(wish)
+    if device == "cpu" and wish.engine != "torch":
+        for precision in _openvino_precisions(wish.precision):
+            yield Engine("cpu", precision, "openvino")
+    if wish.engine == "openvino":
+        return
+    chosen = choose_engine(device=device, precision=wish.precision)
+    yield chosen
+    if wish.precision == "auto" and chosen.precision != REFERENCE_PRECISION:
+        yield Engine(chosen.device, REFERENCE_PRECISION)
+
+
+def _device(wish: Wish) -> str:
+    """Return ``cpu`` where that is certain, without PyTorch; else PyTorch's answer."""
+    if wish.engine == "openvino":
+        if wish.device.startswith("cuda"):
+            raise DeviceError(
+                f"device {wish.device}",
+                found="the engine openvino",
+                needed="a CPU for it",
+                mend="choose the engine torch or auto for a GPU",
+            )
+        return "cpu"
+    if wish.device == "cpu" or (wish.device == "auto" and not may_have_gpu()):
+        return "cpu"
+    return choose_engine(device=wish.device, precision="fp32").device
+
+
+def _openvino_precisions(wanted: str) -> tuple[str, ...]:
+    from model.openvino_runner import has_bf16
+
+    if wanted != "auto":
+        return (wanted,)
+    return ("bf16", "fp32") if has_bf16() else ("fp32",)
+
+
+def subject_of(manifest: Manifest, engine: Engine) -> Subject:
+    """Return what a proof of these weights on this engine is about."""
+    return Subject(
+        weights_sha256=manifest.weights_sha256,
+        engine=str(engine),
+        runtime=f"{engine.runtime} {version(engine.runtime)}",
+        processor=_processor(engine),
+    )
+
+
+def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
+    """Return how faithful an engine is to these weights, measured once."""
+    if engine.runtime == "torch" and engine.precision == REFERENCE_PRECISION:
+        return None
+    manifest = read_manifest(path)
+    subject = subject_of(manifest, engine)
+    known = proofs.find(subject)
+    if known is None:
+        known = _measure(path, engine, manifest.grid_px)
+        proofs.keep(subject, known)
+    return known
+
+
+def _measure(path: Path, engine: Engine, grid_px: int) -> Fidelity:
+    logger.info("%s: checking engine %s", path.name, engine)
+    plain = Engine(engine.device, REFERENCE_PRECISION)
+    reference = _on(plain, path).network
+    found = compare(
+        _runner(path, engine), as_runner(reference, plain), held_out_slices(grid_px)
+    )
+    logger.info("%s: %s", engine, found)
+    return found
+
+
+def _on(engine: Engine, path: Path) -> Checkpoint | ReadyCheckpoint:
+    if engine.runtime == "torch":
+        return read_checkpoint(path)
+    from model.openvino_runner import OpenVinoRunner
+
+    weights, manifest = read_weights(path)
+    return ReadyCheckpoint(OpenVinoRunner(weights, engine), manifest)
+
+
+def _runner(path: Path, engine: Engine) -> Runner:
+    return as_runner(_on(engine, path).network, engine)
+
+
+def _processor(engine: Engine) -> str:
+    """Return what an engine's rounding may depend on."""
+    if engine.runtime == "openvino":
+        from model.openvino_runner import capabilities
+
+        return f"{platform.machine()} {' '.join(capabilities())}"
+    import torch
+
+    if engine.device.startswith("cuda"):
+        return str(torch.cuda.get_device_name(engine.device))
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

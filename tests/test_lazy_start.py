@@ -1,0 +1,77 @@
+"""A command loads what it needs: PyTorch takes seconds to import, and is not always."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sessions import archive_with, untrained_checkpoint
+
+from model.checkpoint import write_checkpoint
+from plugin.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "torchvision", "matplotlib", "highdicom", "openvino", "nibabel"}
+PROBE = """
+import atexit, sys
+calls = set()
+sys.addaudithook(lambda event, _: event == "socket.connect" and calls.add(event))
+atexit.register(lambda: print("loaded", *sys.modules, *calls, file=sys.stderr))
+from plugin.cli import main
+main()
+"""
+
+
+def loaded(*arguments: object) -> set[str]:
+    """Return the modules a command had loaded, and ``socket.connect`` if it did."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    line = run.stderr.splitlines()[-1]
+    assert line.startswith("loaded ")
+    return set(line.split()[1:])
+
+
+def test_the_list_of_commands_loads_nothing_heavy() -> None:
+    assert not loaded("--help") & HEAVY
+
+
+def test_a_lint_loads_nothing_heavy() -> None:
+    assert not loaded("command-lint", ROOT / "command.json") & HEAVY
+
+
+def test_a_doctor_loads_nothing_heavy(tmp_path: Path) -> None:
+    archive = archive_with(tmp_path, "a")
+    assert not loaded("doctor", "--archive", archive.root) & HEAVY
+
+
+def test_ranking_loads_no_network(tmp_path: Path) -> None:
+    found = loaded("rank", "--help")
+    assert "plugin.rank" in found
+    assert not found & {"torch", "openvino"}
+
+
+@pytest.mark.slow
+def test_a_proven_checkpoint_is_served_without_pytorch(tmp_path: Path) -> None:
+    archive = archive_with(tmp_path / "archive", "a")
+    checkpoint = untrained_checkpoint()
+    path = tmp_path / "c.safetensors"
+    write_checkpoint(checkpoint.network, checkpoint.manifest, path)
+    engine = ("--checkpoint", path, "--device", "cpu", "--engine", "openvino")
+    assert "torch" in loaded("engine", *engine)
+    serve = ("segment", "--archive", archive.root, "--output", tmp_path / "out")
+    found = loaded(*serve, *engine)
+    assert "openvino" in found
+    assert not found & {"torch", "torchvision", "socket.connect"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_list_says_of_a_command_what_its_help_says_first(name: str) -> None:
+    command = cli.commands[name]
+    assert command.name == name
+    assert command.help is not None
+    assert command.help.startswith(COMMANDS[name].summary)

@@ -1,0 +1,77 @@
+"""A benchmark's numbers: ratios to the first way, limits, and the page of them."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import report
+from benchmarks.measure import (
+    Limit,
+    Result,
+    Timing,
+    Way,
+    compare,
+    copy_limit,
+    flop_limit,
+    peak_mib,
+    publish,
+)
+from benchmarks.options import RESULTS
+
+ROOT = Path(__file__).parents[1]
+RESULT = Result(
+    question="one thing",
+    work="a run of it",
+    timings=(
+        Timing("theirs", (3.0, 2.0, 4.0), 100.0),
+        Timing("ours", (1.0, 0.5, 0.6), None),
+    ),
+    limit=Limit("the wall", 0.3),
+    machine={"cpu": "a CPU"},
+    notes=("a note",),
+)
+
+
+def test_a_ratio_is_of_medians_to_the_first_way() -> None:
+    theirs, ours = RESULT.timings
+    assert RESULT.ratio(theirs) == 1.0
+    assert RESULT.ratio(ours) == pytest.approx(3.0 / 0.6)
+    assert "5.00 x" in RESULT.to_text()
+    assert "ours is at 50% of it" in RESULT.to_text()  # 0.3 of 0.6 s
+
+
+def test_ways_alternate_after_each_ran_once_unmeasured() -> None:
+    ran: list[str] = []
+    ways = [Way(name, partial(ran.append, name)) for name in "ab"]
+    found = compare("q", ways, repeats=2, work="w")
+    assert "".join(ran) == "ab" + "abab"
+    assert [len(timing.seconds) for timing in found.timings] == [2, 2]
+    assert {"cpu", "cores", "load", "versions"} <= set(found.machine)
+
+
+def test_the_peak_is_that_of_the_run_alone() -> None:
+    small, large = (peak_mib(partial(np.ones, n << 20, np.uint8)) for n in (1, 200))
+    if small is None or large is None:
+        pytest.skip("this system does not tell a process its peak")
+    assert 150 < large - small < 250
+
+
+def test_limits_grow_with_the_work() -> None:
+    one, two = (copy_limit(moved, repeats=1).seconds for moved in (1e6, 1e12))
+    assert two > 1000 * one
+    assert flop_limit(1e9, repeats=1, side=64).seconds > 0
+
+
+def test_a_result_is_read_back_and_shown(tmp_path: Path) -> None:
+    publish(RESULT, tmp_path, "one")
+    assert report.read(tmp_path / "one.json") == RESULT
+    text = report.page([RESULT])
+    assert "| ours | 5.00 | 0.6 | 0.5 - 1 | 3 | unknown |" in text
+    assert "No run on a quiet machine" in report.page([])
+
+
+def test_the_page_is_what_the_kept_results_say() -> None:
+    results = [report.read(path) for path in sorted(RESULTS.glob("*.json"))]
+    assert (ROOT / "docs" / "performance.md").read_text() == report.page(results)
