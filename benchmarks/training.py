@@ -17,7 +17,7 @@ from benchmarks.measure import Way, compare, copy_limit, flop_limit, publish, ti
 from benchmarks.options import count_option, out_option, repeats_option
 from model.dataset import CaseInfo, CaseStore
 from model.engine import Engine, choose_engine
-from model.metrics import dice_loss
+from model.loss import dice_loss
 from model.network import new_network
 from model.preprocess import network_input
 

@@ -16,7 +16,7 @@ from model.dataset import epoch_order
 from model.engine import Engine
 from model.experiment import Cell, Design, Pool, cells, order, select
 from model.inference import predict
-from model.metrics import dice_loss
+from model.loss import dice_loss
 from model.progress import TrainConfig
 from model.selection import NETWORK_STRATEGIES
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.inference import THRESHOLD
+from model.inference import THRESHOLD, Progress, unfollowed
 from model.metrics import overlap
 from model.preprocess import SliceStack
 from model.scope import EVERYTHING, Window, cut, placed
@@ -24,8 +24,8 @@ ISLAND_SHARE = 0.1
 one beside a large one, has more."""
 
 Probability = NDArray[np.float32]
-Look = Callable[[NDArray[np.floating]], Probability]
-"""A network's probabilities of voxels (slices, 2, rows, columns)."""
+Look = Callable[..., Probability]
+"""Probabilities of voxels (slices, 2, rows, columns); ``progress`` as ``predict``'s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +58,14 @@ def predict_stack(
     *,
     flip_step: int = FLIP_STEP,
     window: Window = EVERYTHING,
+    progress: Progress = unfollowed,
 ) -> Prediction:
     """Return the refined probabilities of a stack; 0 outside of the window.
 
     ``flip_step`` 0 leaves out the look into the mirror, unless a step needs it.
     """
     seen = cut(window, stack.voxels)
-    found, flip_dice = look(seen), None
+    found, flip_dice = look(seen, progress=progress), None
     if step := 1 if steps.mirrored else flip_step:
         mirrored = mirror_image(look, seen[::step])
         flip_dice = overlap(found[::step] >= THRESHOLD, mirrored >= THRESHOLD).dice

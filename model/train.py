@@ -21,7 +21,7 @@ from model.carbon import Footprint, together
 from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
 from model.engine import Engine
 from model.errors import TrainingError
-from model.metrics import dice_loss_of, dice_sums
+from model.loss import dice_loss_of, dice_sums
 from model.parallel import ALONE, Ranks, Shared
 from model.progress import (
     Budget,

@@ -58,14 +58,15 @@ def _predicted(
     flip_step: int,
     progress: Progress = unfollowed,
 ) -> tuple[SliceStack, Prediction]:
-    checkpoint, engine = segmenter.checkpoint, segmenter.engine
+    checkpoint = segmenter.checkpoint
     stack = to_stack(session.pre, session.post, grid_px=checkpoint.manifest.grid_px)
     found = predict_stack(
         stack,
-        lambda voxels: predict(voxels, checkpoint.network, engine, progress=progress),
+        partial(predict, network=checkpoint.network, engine=segmenter.engine),
         segmenter.refinement,
         flip_step=flip_step,
         window=find_window(stack.voxels, stack.placement, segmenter.scope),
+        progress=progress,
     )
     return stack, found
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, directed_hausdorff
 
 from model.errors import GeometryError
-from model.metrics import Surface, dice_loss, overlap, surface_distance
+from model.loss import dice_loss
+from model.metrics import Surface, overlap, surface_distance
 
 Mask = NDArray[np.bool_]
 

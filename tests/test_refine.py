@@ -1,5 +1,7 @@
 """What is done to probabilities after the network: each step by known answers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -44,8 +46,7 @@ class SeesRight(nn.Module):
 
 
 def sees(columns: int) -> Look:
-    network = SeesRight(columns)
-    return lambda voxels: predict(voxels, network, CPU)
+    return partial(predict, network=SeesRight(columns), engine=CPU)
 
 
 def stack(voxels: Probability) -> SliceStack:

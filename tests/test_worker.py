@@ -439,7 +439,7 @@ def test_no_patient_is_in_any_file_beside_images_and_masks(bench: Bench) -> None
 
 def test_weights_that_cannot_be_found_are_a_setting_to_mend(tmp_path: Path) -> None:
     config = service_config(tmp_path, checkpoint="nothing")
-    with pytest.raises(BrsError, match="no weights called 'nothing'"):
+    with pytest.raises(BrsError, match="found no 'nothing'"):
         prepare(config)
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from model.carbon import Footprint
 from model.engine import Engine
 from model.errors import TrainingError
-from model.metrics import dice_loss
+from model.loss import dice_loss
 from model.network import new_network
 from model.pretraining.bank import Bank
 from model.pretraining.recipe import Limits, Recipe, Spent, share_of
