@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import opset15 as ops
 
 from model.errors import CheckpointError
+from model.quiet_openvino import openvino, ops
 
 Weights = Mapping[str, NDArray[np.generic]]
 NORM_EPSILON = 1e-5

@@ -1,12 +1,12 @@
 """A network run by OpenVINO on the CPU, without PyTorch."""
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from model.engine import Engine
 from model.errors import DeviceError
 from model.openvino_graph import Weights, build_graph
+from model.quiet_openvino import openvino
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 

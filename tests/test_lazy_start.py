@@ -69,6 +69,22 @@ def test_a_proven_checkpoint_is_served_without_pytorch(tmp_path: Path) -> None:
     assert not found & {"torch", "torchvision", "socket.connect"}
 
 
+def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    probe = "import sys, threading, model.openvino_runner\n"
+    probe += "print(*threading.enumerate(), *sys.modules, sep='\\n')"
+    run = subprocess.run(
+        [sys.executable, "-c", probe],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )
+    assert "openvino.tools.ovc.telemetry_stub" in run.stdout
+    assert "openvino_telemetry.main" not in run.stdout
+    assert run.stdout.count("Thread(") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_the_list_says_of_a_command_what_its_help_says_first(name: str) -> None:
     command = cli.commands[name]
