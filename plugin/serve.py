@@ -113,7 +113,8 @@ class Service:
 
     def run(self) -> dict[str, Any]:
         """Serve until told to stop; return what was received and what is left."""
-        with self._signals(), contextlib.ExitStack() as stack:
+        self._hear_signals()
+        with contextlib.ExitStack() as stack:
             stack.enter_context(self.listener)
             self.queue.recover()
             stack.enter_context(self.destinations)
@@ -180,16 +181,10 @@ class Service:
     def _end_crew(self) -> None:
         self.crew.stop(self.config.grace_s, lambda: self.ending.is_hurried)
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Hear SIGTERM and SIGINT inside."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = [signal.signal(number, self.ending.hear) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def _hear_signals(self) -> None:
+        """Hear SIGTERM and SIGINT to the process's end: the last line is still said."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.ending.hear)
 
 
 def _server(source: StatusSource, config: HttpConfig) -> "StatusServer":

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,10 @@ from sessions import untrained_checkpoint
 from synthetic import Plan, post_plan, pre_plan, slices, write
 
 from model.checkpoint import write_checkpoint
+from plugin.engines import Wish, open_checkpoint
 from plugin.jobs import Event, Queue, State
+from plugin.proofs import Proofs
+from plugin.worker import CACHE
 
 PATIENCE_S = 120.0
 SLICES = 3
@@ -34,10 +38,14 @@ def await_that(happened: Callable[[], bool], what: str) -> None:
 
 
 def small_checkpoint(folder: Path) -> Path:
-    """Write a real checkpoint for a grid of 32 pixels; it calls everything breast."""
+    """Write a real checkpoint for a grid of 32 pixels; it calls everything breast.
+
+    Its engine is proven here, so that no service does it again in a test.
+    """
     path = folder / "small.safetensors"
     made = untrained_checkpoint()
     write_checkpoint(made.network, made.manifest, path)
+    open_checkpoint(path, Wish(precision="fp32"), Proofs(folder / CACHE))
     return path
 
 
@@ -74,6 +82,9 @@ def written(folder: Path, plan: Plan) -> tuple[Path, ...]:
 
 def settings(folder: Path, checkpoint: Path, **more: str) -> Path:
     """Write a small settings file; ``more`` are further sections or keys of one."""
+    proofs = checkpoint.parent / CACHE
+    if proofs.is_dir():
+        shutil.copytree(proofs, folder / "work" / CACHE)
     rules = folder / "rules.toml"
     rules.write_text(f"[dce]\nminimum_slices = {SLICES}\n")
     sections = {

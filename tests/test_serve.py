@@ -26,7 +26,6 @@ from service import (
     late_series,
     running,
     settings,
-    small_checkpoint,
     small_study,
 )
 from storage_peers import Program, dcmqrscp
@@ -57,11 +56,6 @@ class Hospital:
     def masks_of(self, study: Study) -> list[pydicom.Dataset]:
         uid = pydicom.dcmread(study.pre[0]).StudyInstanceUID
         return [mask for mask in self.masks() if uid == mask.StudyInstanceUID]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_checkpoint(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +119,10 @@ def test_a_transfer_that_is_broken_off_and_repeated_gives_one_mask(
     entity = AE("PACS")
     dataset = pydicom.dcmread(study.pre[0])
     entity.add_requested_context(dataset.SOPClassUID)
-    with socket.socket() as _:
-        association = entity.associate(
-            "127.0.0.1", hospital.service.port, ae_title="BRS"
-        )
-        for path in (*study.pre, study.post[0]):
-            assert association.send_c_store(path).Status == 0
-        association.abort()
+    association = entity.associate("127.0.0.1", hospital.service.port, ae_title="BRS")
+    for path in (*study.pre, study.post[0]):
+        assert association.send_c_store(path).Status == 0
+    association.abort()
     hospital.service.store(study.files)
     hospital.service.await_state(study.key, State.DONE)
     assert len(hospital.masks_of(study)) == 1
@@ -178,7 +169,7 @@ def test_our_own_mask_that_comes_back_starts_nothing(hospital: Hospital) -> None
     hospital.service.await_state(study.key, State.DONE)
     before = hospital.service.events(study.key)
     masks = sorted(hospital.pacs.files.glob("*.dcm"))
-    assert hospital.service.store(masks).code == 0
+    assert hospital.service.store(masks, program="dcmsend").code == 0
     time.sleep(1)
     assert hospital.service.events(study.key) == before
     assert hospital.service.queue.depth().incoming == 0
@@ -302,7 +293,7 @@ def test_the_second_sigterm_hands_the_job_back_and_exits_at_once(
     ("changed", "code", "error"),
     [
         ("port = 0\nprot = 1", 8, "listen.prot: found an unknown key"),
-        ("port = 0", 8, "no weights called"),
+        ("port = 0", 8, "no.safetensors'; needed a .safetensors file"),
     ],
     ids=["key", "weights"],
 )

@@ -46,6 +46,8 @@ class ClientSocket(Wire):
         self._client = client
         self.failure: OSError | None = None
         super().__init__(assoc, address=address)
+        # A silent peer must not hold up the end of the process.
+        assoc.dul.daemon = True
 
     def connect(self, primitive: T_CONNECT) -> None:
         """Say that the connection is there."""
