@@ -48,6 +48,10 @@ class Orthanc:
         answer.raise_for_status()
         return answer.json()
 
+    def put(self, path: str, body: Any) -> None:
+        """Change a setting."""
+        requests.put(self.url + path, json=body, timeout=20).raise_for_status()
+
     def upload(self, *paths: Path) -> None:
         """Store files, or all files of folders."""
         for path in paths:

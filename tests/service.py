@@ -106,7 +106,8 @@ def settings(folder: Path, checkpoint: Path, **more: str) -> Path:
 def destination_row(port: int, **more: Any) -> str:
     """Return a `[[destinations]]` section's text, to append to the settings."""
     rows = {"name": "pacs", "ae_title": "PEER", "host": "127.0.0.1"} | more
-    lines = [f'{key} = "{value}"' for key, value in rows.items()]
+    # Texts, numbers and lists of texts read the same in TOML and JSON.
+    lines = [f"{key} = {json.dumps(value)}" for key, value in rows.items()]
     return "\n".join(["[[destinations]]", *lines, f"port = {port}\n"])
 
 
