@@ -25,6 +25,7 @@ from plugin.web.source import StatusSource
 from plugin.web.training import read_training
 
 ORDER: Final = "order"
+TYPED_ROLE: Final = ROLE_PATTERN.pattern.replace("a-z", "A-Za-z")
 DECISIONS: Final = {"accept": True, "reject": False}
 
 
@@ -72,7 +73,7 @@ class ProjectPages:
             reading=draft,
             draft=draft.value,
             may_decide=_may_decide(draft.value),
-            role_pattern=ROLE_PATTERN.pattern,
+            role_pattern=TYPED_ROLE,
         )
 
     def preview(self) -> ResponseReturnValue:
