@@ -23,8 +23,11 @@ SOFTWARE_PREFIX = "brs "
 LABEL_PREFIX = "BRS_"
 """Of ContentLabel: unlike the series description, no viewer keeps it on saving."""
 
-ROLE_PATTERN = re.compile(r"[a-z][a-z0-9 -]{1,39}")
-"""A role in lower case, such as ``radiologist``: names are not recorded."""
+ROLE_PATTERN = re.compile(r"[a-z][a-z0-9 \-]{1,39}")
+"""A role in lower case, such as ``radiologist``: names are not recorded.
+
+The hyphen is escaped for browsers, which check a form by it.
+"""
 
 
 class MaskState(StrEnum):

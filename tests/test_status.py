@@ -384,20 +384,20 @@ def test_pages_follow_the_service_until_they_are_held_still(
     assert "<script" not in still
 
 
-def test_ten_thousand_jobs_are_no_burden(tmp_path: Path) -> None:
-    service = Service(tmp_path, policy=Policy(keep_done=20_000))
+def test_thousands_of_jobs_are_no_burden(tmp_path: Path) -> None:
+    service = Service(tmp_path, policy=Policy(keep_done=5_000))
     service.health()
     first = service.done("a")
     template = service.work / "done" / first / "job.json"
-    for at in range(10_000):
+    for at in range(2_000):
         folder = service.work / "done" / f"{at:016x}"
         folder.mkdir()
         (folder / "job.json").write_text(
             template.read_text().replace(first, folder.name)
         )
     with service.client() as client:
-        assert "10,001 done" in words(page(client))
-        html = page(client, "/jobs?state=done&page=201")
+        assert "2,001 done" in words(page(client))
+        html = page(client, "/jobs?state=done&page=41")
     assert ids_in(html) == 1
     assert len(html) < 20_000
 

@@ -1,8 +1,10 @@
 """What programs are told: JSON of the jobs, health, readiness and metrics."""
 
 import os
-import urllib.request
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from status_inputs import (
 from plugin.errors import ConfigError
 from plugin.jobs import State
 from plugin.status import HttpConfig, StatusServer
+from plugin.web.server import FINISH_S
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -337,14 +340,22 @@ def test_an_unknown_state_has_no_metric(service: Service) -> None:
 # server
 
 
-def test_the_app_is_served_on_a_free_port_of_this_machine(service: Service) -> None:
-    config = HttpConfig(port=0, threads=2)
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1"])
+def test_the_app_is_served_on_a_free_port_of_this_machine(
+    service: Service, address: str
+) -> None:
+    config = HttpConfig(address=address, port=0, threads=2)
     with StatusServer(service.app(config), config) as server:
-        address = f"http://127.0.0.1:{server.port}/healthz"
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            assert answer.read() == b'{"alive":true}\n'
-            assert "Server" not in answer.headers
-        with pytest.raises(ConfigError):
-            StatusServer(service.app(config), HttpConfig(port=server.port))
+        connection = HTTPConnection(address, server.port, timeout=10)
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert answer.read() == b'{"alive":true}\n'
+        assert answer.getheader("Server") is None
+        with pytest.raises(ConfigError, match="Address already in use"):
+            StatusServer(service.app(config), replace(config, port=server.port))
+        closing = time.monotonic()
+    # The browser's end of the connection is still open: it must not hold up the stop.
+    assert time.monotonic() - closing < FINISH_S
+    connection.close()
     with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(address, timeout=10)
+        connection.request("GET", "/healthz")

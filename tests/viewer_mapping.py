@@ -2,33 +2,22 @@
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-import pytest
+from npm import installed
 from numpy.typing import NDArray
 from peers import program
 
 from plugin.series import Phase
 
 VIEWER = Path(__file__).parent / "viewer"
-PINNED = ("package.json", "package-lock.json")
-INSTALL_S, RUN_S = 120, 60
-INSTALL = (
-    "ci",
-    "--ignore-scripts",
-    "--prefer-offline",
-    "--fetch-retries=1",
-    "--fetch-timeout=20000",
-)
+RUN_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,56 +48,8 @@ class ViewerError(Exception):
 
 
 def dcmjs_folder() -> Path:
-    """Return node_modules with dcmjs, installed once per lock file.
-
-    Fails when CI=true and it cannot be had, skips elsewhere.
-    """
-    npm = program("npm")
-    lock = hashlib.sha256((VIEWER / PINNED[1]).read_bytes()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    target = cache / "brs-tests" / f"viewer-{lock[:16]}"
-    if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as name:
-            _install(npm, Path(name))
-            _publish(Path(name), target)
-    return target / "node_modules"
-
-
-def _install(npm: str, folder: Path) -> None:
-    for name in PINNED:
-        shutil.copyfile(VIEWER / name, folder / name)
-    try:
-        run = subprocess.run(
-            [npm, *INSTALL],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=INSTALL_S,
-        )
-    except subprocess.TimeoutExpired:
-        _cannot(f"npm could not install dcmjs in {INSTALL_S} s")
-    if run.returncode != 0:
-        _cannot(f"npm could not install dcmjs: {run.stderr[-500:]}")
-
-
-def _publish(folder: Path, target: Path) -> None:
-    """Move the finished folder into place, unless another test worker was faster."""
-    whole = folder / "whole"
-    whole.mkdir()
-    (folder / "node_modules").rename(whole / "node_modules")
-    try:
-        whole.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
-
-
-def _cannot(reason: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    """Return node_modules with dcmjs."""
+    return installed(VIEWER)
 
 
 def views(

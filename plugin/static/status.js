@@ -64,7 +64,7 @@ async function look() {
 async function follow() {
   let lost = false;
   if (!document.hidden) await look().catch(() => (lost = true));
-  document.body.classList.toggle("lost", lost);
+  document.getElementById("lost").hidden = !lost;
   setTimeout(follow, PAUSE_MS);
 }
 

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any, Final, Generic, TypeVar
@@ -95,8 +95,12 @@ class Project:
         with self._lock:
             return self._reading(key)
 
-    def change(self, ask: Callable[[Archive], Value]) -> Value:
-        """Return what ``ask`` did in the archive; everything known is then forgotten.
+    def change(
+        self, ask: Callable[[Archive], Value], *, keeping: Collection[str] = ()
+    ) -> Value:
+        """Return what ``ask`` did in the archive; what else is known is then forgotten.
+
+        ``keeping`` are the keys of what the change leaves as it is.
 
         Raises
         ------
@@ -108,16 +112,16 @@ class Project:
             self._hand_over(task)
         if not task.done.wait(CHANGE_WAIT_S):
             raise _silent()
-        self.forget()
+        self._forget(keeping)
         if task.error is not None:
             raise task.error
         value: Value = task.value
         return value
 
-    def forget(self) -> None:
-        """Ask the archive anew for everything."""
+    def _forget(self, keeping: Collection[str]) -> None:
         with self._lock:
-            self._kept.clear()
+            for key in set(self._kept).difference(keeping):
+                del self._kept[key]
 
     def _begin(self, key: str, ask: Callable[[Archive], Any]) -> _Task | None:
         """Hand a question over under the lock; None where too many wait already."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import BadRequest, Forbidden, NotFound
+from werkzeug.exceptions import BadRequest, Forbidden, NotFound, ServiceUnavailable
 
 from plugin.provenance import ROLE_PATTERN, MaskState
 from plugin.web.access import check_form, visitor
@@ -24,6 +24,8 @@ from plugin.web.project import Project, Reading
 from plugin.web.source import StatusSource
 from plugin.web.training import read_training
 
+ORDER: Final = "order"
+TYPED_ROLE: Final = ROLE_PATTERN.pattern.replace("a-z", "A-Za-z")
 DECISIONS: Final = {"accept": True, "reject": False}
 
 
@@ -49,7 +51,7 @@ class ProjectPages:
         """Show whom to annotate next, and why; names for the authorised alone."""
         if self._project is None:
             return _without_archive("Annotation")
-        order: Reading[Order | None] = self._project.read("order", read_order)
+        order: Reading[Order | None] = self._project.read(ORDER, read_order)
         number = page_asked()
         shown = order.value.on_page(number) if order.value is not None else ()
         return render_template(
@@ -71,7 +73,7 @@ class ProjectPages:
             reading=draft,
             draft=draft.value,
             may_decide=_may_decide(draft.value),
-            role_pattern=ROLE_PATTERN.pattern,
+            role_pattern=TYPED_ROLE,
         )
 
     def preview(self) -> ResponseReturnValue:
@@ -95,7 +97,7 @@ class ProjectPages:
             role=role,
             at=self._source.clock().at,
         )
-        self._open().change(lambda archive: decide(archive, decision))
+        self._open().change(lambda archive: decide(archive, decision), keeping=(ORDER,))
         back = url_for("project.session", name=place.pick.case_id)
         return redirect(back, HTTPStatus.SEE_OTHER)
 
@@ -128,7 +130,11 @@ class ProjectPages:
         """
         if not visitor().sees_identifiers:
             raise Forbidden("Sign in with the token to see sessions by name.")
-        order: Reading[Order | None] = self._open().read("order", read_order)
+        order: Reading[Order | None] = self._open().read(ORDER, read_order)
+        if order.value is None and order.is_pending:
+            raise ServiceUnavailable(
+                "The archive is being asked. Try again in a moment.", retry_after=2
+            )
         name = request.values.get("name", "")
         place = order.value.place_of(name) if order.value is not None else None
         if place is None:
