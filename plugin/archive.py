@@ -55,6 +55,13 @@ class Archive(Protocol):
         """Store a file in the ``BRS`` resource, and verify what is stored."""
         ...
 
+    def add(self, session_id: str | None, name: str, data: bytes) -> bool:
+        """Store a file where there is none; say whether it holds these bytes now.
+
+        Of several who add one name at once, the archive takes one.
+        """
+        ...
+
     def prepare(self, session_id: str | None) -> None:
         """Make sure that results can be written, before any computing."""
         ...

@@ -114,6 +114,10 @@ class DicomArchive:
         """Store a file in the state folder and verify it by reading back."""
         self._state.write(_owner(session_id), name, data)
 
+    def add(self, session_id: str | None, name: str, data: bytes) -> bool:
+        """Store a file in the state folder unless there is one."""
+        return self._state.add(_owner(session_id), name, data)
+
     def prepare(self, session_id: str | None) -> None:
         """Make the state folder; once, ask whether the PACS takes masks."""
         self._state.prepare(_owner(session_id))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
-from model.atomic import write_atomically
+from model.atomic import write_atomically, write_new
 from plugin.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ class FolderArchive:
             raise lost(session_id, name, error.strerror or "an I/O error") from error
         if self.read(session_id, name) != data:
             raise lost(session_id, name, "other bytes when read back")
+
+    def add(self, session_id: str | None, name: str, data: bytes) -> bool:
+        """Write a file unless there is one, and compare what is there."""
+        try:
+            write_new(self._resource(session_id) / name, data)
+        except OSError as error:
+            raise lost(session_id, name, error.strerror or "an I/O error") from error
+        return self.read(session_id, name) == data
 
     def prepare(self, session_id: str | None) -> None:
         """Make the resource's folder; refused when it cannot be written."""

@@ -77,7 +77,7 @@ def patient_secret(archive: Archive) -> bytes:
     """Return the archive's own key for patient hashes, made on first use."""
     stored = archive.read(None, SECRET_FILE)
     if stored is None:
-        archive.write(None, SECRET_FILE, secrets.token_hex(32).encode())
+        archive.add(None, SECRET_FILE, secrets.token_hex(32).encode())
         stored = archive.read(None, SECRET_FILE)
     return stored or b""
 

@@ -95,6 +95,13 @@ class XnatArchive:
         if not self._holds(session_id, name, data):
             raise lost(session_id, name, "other bytes when looked at again")
 
+    def add(self, session_id: str | None, name: str, data: bytes) -> bool:
+        """Store a resource file unless there is one; a server keeps the first."""
+        self.prepare(session_id)
+        # Without `overwrite` an existing file stays, with status 200 all the same.
+        self.client.put(self._file(session_id, name), _subject(session_id), data)
+        return self.read(session_id, name) == data
+
     def prepare(self, session_id: str | None) -> None:
         """Create the resource ``BRS``; refused when the user may not write."""
         if session_id in self._prepared:

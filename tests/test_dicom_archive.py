@@ -311,6 +311,8 @@ def test_files_of_project_and_session_are_kept_per_pacs(
     archive.write(STUDY, "result.json", b"2")
     assert archive.read(None, "ranking.json") == b"1"
     assert archive.read(STUDY, "result.json") == b"2"
+    assert archive.add(None, "rounds/0001.json", b"3")
+    assert not archive.add(None, "rounds/0001.json", b"4")
     other = open_archive(
         "dicom://B@127.0.0.1:1", {"BRS_STATE": str(tmp_path / "state")}
     )

@@ -1,5 +1,7 @@
 """The folder archive: what is a session, what is a mask, and verified writes."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,9 @@ def test_a_missing_archive_is_named(tmp_path: Path) -> None:
         FolderArchive(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("uri", ["dicom://AET@host:104", "s3://x"])
-def test_archives_that_cannot_be_opened_yet_say_so(uri: str) -> None:
+def test_an_archive_that_cannot_be_opened_says_so() -> None:
     with pytest.raises(ConfigError, match="cannot open"):
-        open_archive(uri)
+        open_archive("s3://x")
 
 
 @pytest.mark.parametrize("session_id", ["x", "..", "../b", "a/b", "."])
@@ -45,6 +46,32 @@ def test_resources_come_back_and_missing_ones_are_none(tmp_path: Path) -> None:
     assert archive.read("a", "result.json") == b"{}"
     assert (tmp_path / "BRS" / "ranking.csv").read_bytes() == b"rank"
     assert archive.read("a", "other") is None
+
+
+def test_a_file_is_added_where_there_is_none_and_the_first_stays(
+    tmp_path: Path,
+) -> None:
+    archive = archive_with(tmp_path, "a")
+    assert archive.add(None, "rounds/0001.json", b"first")
+    assert archive.add(None, "rounds/0001.json", b"first"), (
+        "a repeated call does no harm"
+    )
+    assert not archive.add(None, "rounds/0001.json", b"second")
+    assert archive.read(None, "rounds/0001.json") == b"first"
+    assert [p.name for p in (tmp_path / "BRS" / "rounds").iterdir()] == ["0001.json"]
+
+
+def test_of_many_who_add_at_once_one_does(tmp_path: Path) -> None:
+    archive = archive_with(tmp_path)
+    everyone = [f"runner {n}".encode() for n in range(16)]
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(partial(_added, archive.root), everyone))
+    assert sum(told) == 1
+    assert archive.read(None, "claim") == everyone[told.index(True)]
+
+
+def _added(root: Path, data: bytes) -> bool:
+    return FolderArchive(root).add(None, "claim", data)
 
 
 def test_a_write_that_cannot_be_stored_is_an_error(tmp_path: Path) -> None:

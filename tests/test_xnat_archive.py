@@ -125,6 +125,14 @@ def test_a_written_file_is_there_and_replaced(server: StandIn, session_id: str) 
     assert archive.read(session_id, "nothing") is None
 
 
+def test_an_added_file_never_replaces_one(server: StandIn) -> None:
+    first, second = (archive_of(server) for _ in range(2))
+    assert first.add(None, "rounds/0001.json", b"first")
+    assert not second.add(None, "rounds/0001.json", b"second")
+    assert second.add(None, "rounds/0001.json", b"first")
+    assert second.read(None, "rounds/0001.json") == b"first"
+
+
 @pytest.mark.parametrize(("checksums", "read_back"), [(True, 0), (False, 1)])
 def test_a_file_is_transferred_once_and_read_back_only_without_a_digest(
     server: StandIn, session_id: str, *, checksums: bool, read_back: int

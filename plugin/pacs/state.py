@@ -27,6 +27,11 @@ class State:
         self.prepare(session_id)
         FolderArchive(self.root).write(session_id, name, data)
 
+    def add(self, session_id: str | None, name: str, data: bytes) -> bool:
+        """Write a file unless there is one; say whether it holds these bytes."""
+        self.prepare(session_id)
+        return FolderArchive(self.root).add(session_id, name, data)
+
     def prepare(self, session_id: str | None) -> None:
         """Make the folder; refused when it cannot be written."""
         try:
