@@ -38,8 +38,7 @@ from plugin.dce import DceRules
 from plugin.errors import ConfigError
 from plugin.gather import Gathered, gather
 from plugin.rank import RankOptions, measure_pool
-from plugin.report import experiment_report
-from plugin.reports.experiment import StudyFindings
+from plugin.reports.experiment import StudyFindings, experiment_report
 from plugin.version import VERSION
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -169,7 +168,7 @@ def _gpus(options: RankOptions) -> tuple[str, ...]:
     """Return the GPUs that a ranking computes on."""
     if options.segmenter is None:
         return ()
-    return tuple(gpu_uuids([torch.device(options.segmenter.engine.device)]))
+    return tuple(gpu_uuids([options.segmenter.engine.device]))
 
 
 def _features(values: Mapping[str, Any]) -> BagFeatures:

@@ -1,4 +1,4 @@
-"""The reports of ``brs``: a ranking, a training, an evaluation, a study, the demo.
+"""The reports of ``brs``: a ranking, a training, an evaluation, the demo.
 
 Each is one self-contained HTML file, written whole, equal for equal inputs.
 """
@@ -17,14 +17,8 @@ from plugin.reports.evaluation import (
     mask_section,
     origin_text,
 )
-from plugin.reports.experiment import (
-    StudyFindings,
-    study_detail,
-    study_sections,
-    study_verdict,
-)
 from plugin.reports.maps import Overlays
-from plugin.reports.page import Page, Section, write_page
+from plugin.reports.page import SYNTHETIC, Page, Section, write_page
 from plugin.reports.ranking import (
     detail,
     failure_section,
@@ -33,7 +27,6 @@ from plugin.reports.ranking import (
 )
 from plugin.reports.training import TrainedFold, training_sections, training_verdict
 
-SYNTHETIC = "Synthetic data: every patient on this page was computed. None exists."
 DEMO_TITLES = {
     "order": "What was ranked, and why",
     "metrics": "Metrics on unseen cases",
@@ -104,18 +97,6 @@ def evaluation_report(
         verdict=evaluation_verdict(found),
         detail=origin_text(found.summary.origin),
         sections=sections,
-    )
-    write_page(page, path)
-
-
-def experiment_report(findings: StudyFindings, *, path: Path) -> None:
-    """Write a study's verdicts, table, effects, figures and how it was done."""
-    page = Page(
-        title="Experiment",
-        verdict=study_verdict(findings),
-        detail=study_detail(findings),
-        sections=study_sections(findings),
-        banner=SYNTHETIC if findings.document.data.startswith("synthetic") else "",
     )
     write_page(page, path)
 

@@ -29,11 +29,11 @@ from model.selection import rank
 from plugin.report import (
     demo_report,
     evaluation_report,
-    experiment_report,
     ranking_report,
     training_report,
 )
 from plugin.reports.evaluation import Evaluated
+from plugin.reports.experiment import experiment_report
 from plugin.reports.page import inline_svg
 from plugin.reports.ranking import verdict
 from plugin.reports.training import TrainedFold, read_fold

@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from model.comparison import Comparison, headline_test, signed
 from model.statistics import Interval
 from model.study import COMMON, Study
 from model.study_files import Document
 from model.table import Row
-from plugin.reports.page import Cell, Column, Fact, Section, Table
+from plugin.reports.page import (
+    SYNTHETIC,
+    Cell,
+    Column,
+    Fact,
+    Page,
+    Section,
+    Table,
+    write_page,
+)
 from plugin.reports.study_charts import (
     TEST_NAMES,
     UNKNOWN,
@@ -77,6 +87,18 @@ class StudyFindings:
     predictions: Mapping[str, bytes] = field(default_factory=dict)
     """Title -> PNG of predictions over slices."""
     failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def experiment_report(findings: StudyFindings, *, path: Path) -> None:
+    """Write a study's verdicts, table, effects, figures and how it was done."""
+    page = Page(
+        title="Experiment",
+        verdict=study_verdict(findings),
+        detail=study_detail(findings),
+        sections=study_sections(findings),
+        banner=SYNTHETIC if findings.document.data.startswith("synthetic") else "",
+    )
+    write_page(page, path)
 
 
 def study_verdict(findings: StudyFindings) -> str:

@@ -44,6 +44,8 @@ STYLED = re.compile(r' style="([^"]*)"')
 NAMED = re.compile(r' id="([^"]+)"')
 USED = re.compile(r'(url\(#|href="#)([^")]+)')
 
+SYNTHETIC = "Synthetic data: every patient on this page was computed. None exists."
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
