@@ -18,7 +18,7 @@ CLEAVAGE_MM = 130.0
 STERNAL_SMOOTH_MM = 15.0
 DEPTH_MM = 12.0
 """From the pre-sternal skin to the chest wall: skin, fat and fascia."""
-DROP_MM = 32.0
+DROP_MM = 26.0
 """The arc falls at most this far behind the sternum; the axillary fold ends it."""
 RADIUS_MM = 250.0
 """Curvature of the anterior chest wall, 125-300 mm in adults."""
