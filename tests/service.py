@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,18 @@ class Running:
         self.process.kill()
         self.process.communicate()
 
+    def forget(self) -> None:
+        """Let go of a process that has ended; its orphans may still hold the pipe."""
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def worker_pids(self) -> list[int]:
+        """Return the living workers: the grandchildren of the supervisor."""
+        parents = _parents()
+        servers = {pid for pid, up in parents.items() if up == self.process.pid}
+        return sorted(pid for pid, up in parents.items() if up in servers)
+
     def store(self, files: Sequence[Path], *, program: str = "storescu") -> Sent:
         called = ("-aet", "PACS", "-aec", "BRS")
         return send(program, *called, "127.0.0.1", self.port, *files)
@@ -177,6 +189,17 @@ class Running:
 
     def await_state(self, key: str, state: State) -> None:
         await_that(lambda: self.state(key) is state, f"{key} to be {state}")
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process (proc(5): the second field after the name)."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+            if fields[0] != "Z":
+                found[int(stat.parent.name)] = int(fields[1])
+    return found
 
 
 @contextmanager
