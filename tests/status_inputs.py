@@ -70,7 +70,7 @@ def result(
         "algorithm": {
             "name": "brs FCN-ResNet50",
             "weights_sha256": "ab" * 32,
-            "configuration": json.dumps({"engine": "torch-cpu-fp32"}),
+            "configuration": json.dumps({"engine": "torch-cuda-bf16"}),
         },
         "sop_instance_uid": study_uid("mask"),
         "files": {},

@@ -29,15 +29,19 @@ def ranked(root: Path) -> FolderArchive:
 
 
 def draft(
-    archive: FolderArchive, name: str, state: MaskState = MaskState.MODEL_DRAFT
+    archive: FolderArchive,
+    name: str,
+    state: MaskState = MaskState.MODEL_DRAFT,
+    *,
+    picture: bytes | None = None,
 ) -> str:
     """Store a session's mask record with its preview; return the mask's UID."""
     uid = study_uid(name)
     record = MaskRecord(state, uid, study_uid(f"{name} pre"), verdict="review")
-    found = result("review", reasons=["asymmetric: the left breast has 41 % less"])
+    found = result("review", reasons=["Dice 0.87 with the mirrored images' mask"])
     archive.write(name, "mask.json", record.to_json())
     archive.write(name, "result.json", json.dumps(found).encode())
-    archive.write(name, "preview.png", preview())
+    archive.write(name, "preview.png", picture or preview())
     return uid
 
 

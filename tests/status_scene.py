@@ -11,9 +11,15 @@ from plugin.folder_archive import FolderArchive
 from plugin.provenance import MaskState
 from plugin.status import HttpConfig
 
-DOUBT = "asymmetric: the left breast has 41 % less volume than the right"
-NO_BREAST = "no-breast: 0 ml of breast were found in 160 slices"
-GARBLED = "study {uid}: found 12 of 160 slices. Mend: send the study again."
+DOUBTS = (
+    "Dice 0.87 with the mirrored images' mask",
+    "left side goes on beyond the last slice at the head",
+)
+NO_BREAST = "no breasts of a prone patient by the body's shape: no air in front"
+GARBLED = (
+    "study {uid}: found 12 of 160 slices of the first phase; needed all of them. "
+    "Mend: send the study again."
+)
 
 
 class Scene:
@@ -30,6 +36,7 @@ class Scene:
         self.done = self._finished()
         self._retried()
         self.running = self.service.running("running", "infer", 0.4)
+        self.clock.tick(9)
         self.queued = self.service.queued("queued")
         self.incoming = self.service.receive("incoming", instances=148)
         self.settle()
@@ -51,17 +58,20 @@ class Scene:
         self.service.health(workers=workers, destinations=told)
 
     def _fill_archive(self) -> None:
-        draft(self.archive, NAMES[0])
-        draft(self.archive, NAMES[1], MaskState.HUMAN)
+        picture = preview(8, **self._size)
+        draft(self.archive, NAMES[0], picture=picture)
+        draft(self.archive, NAMES[1], MaskState.HUMAN, picture=picture)
         trained(self.archive)
 
     def _finished(self) -> list[str]:
         """Finish studies minutes apart, of all verdicts; one has no preview."""
         findings = (
             ("publish", (), 11.4),
+            ("publish", (), 11.9),
             ("hold", (NO_BREAST,), 6.0),
             ("publish", (), 12.9),
-            ("review", (DOUBT, "mirror: the mirrored image gives another mask"), 12.1),
+            ("publish", (), 10.8),
+            ("review", DOUBTS, 12.1),
             ("publish", (), 10.2),
         )
         return [
@@ -71,7 +81,7 @@ class Scene:
 
     def _one(self, at: int, found: dict[str, object]) -> str:
         job = self.service.taken(f"done-{at}")
-        self.clock.tick(400)
+        self.clock.tick(60 + 37 * (at % 5))
         held = found["verdict"] == "hold"
         picture = None if held else preview(at + 1, **self._size)
         return self.service.finish(job, found, picture)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from status_inputs import Service
 
 from model.bag import BagFeatures, TouchRule
 from model.carbon import CARBON_COLUMNS, EnergyLog
@@ -263,3 +265,18 @@ def test_every_file_that_is_mentioned_exists(page: Path) -> None:
     if page.suffix == ".md":
         paths |= {f"{package}/{name}.py" for package, name in MODULE.findall(text)}
     assert not [path for path in sorted(paths) if not (ROOT / path).is_file()]
+
+
+def test_every_address_and_every_metric_of_the_pages_is_documented(
+    tmp_path: Path,
+) -> None:
+    page = read("reference/http.md")
+    app = Service(tmp_path).app()
+    shown = {str(r) for r in app.url_map.iter_rules() if r.endpoint != "static"}
+    written = re.findall(r"`(/[a-z0-9./<>_]*)`", section(page, "Addresses"))
+    assert shown == set(written)
+    text = app.test_client().get("/metrics").get_data(as_text=True)
+    names = {f.name for f in text_string_to_metric_families(text)}
+    rows = table_rows(section(page, "Metrics"))
+    present = {name for name in names if not name.endswith("_created")}
+    assert present == {row[0].strip("`") for row in rows}

@@ -35,8 +35,13 @@ HOSTILE_IDS = (
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return Service(tmp_path)
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def service(tmp_path: Path, clock: HandClock) -> Service:
+    return Service(tmp_path, clock)
 
 
 @pytest.fixture
@@ -56,6 +61,7 @@ def test_an_empty_service_is_ready_and_says_so(client: FlaskClient) -> None:
     said = words(page(client))
     assert "Ready, and nothing waits." in said
     assert "No study is done yet." in said
+    assert "What a study costs" not in said
 
 
 def test_the_overview_counts_every_state(service: Service, client: FlaskClient) -> None:
@@ -98,19 +104,28 @@ def test_a_damaged_progress_file_does_not_break_the_page(
     assert "Being segmented." in words(page(client, f"/jobs/{job.job_id}"))
 
 
-def test_a_done_study_shows_verdict_times_energy_and_its_picture(
+def test_a_done_study_shows_verdict_times_and_energy(
     service: Service, client: FlaskClient
 ) -> None:
-    job_id = service.done("a", picture=preview())
-    html = page(client)
-    said = words(html)
+    service.done("a", picture=preview())
+    said = words(page(client))
     assert "publish" in said
     assert "read 2.0 s infer 8.0 s judge 1.0 s write 1.0 s" in said
     assert "energy 0.400 Wh" in said
-    (source,) = re.findall(rf'src="(/jobs/{job_id}/small.webp[^"]*)"', html)
-    picture = client.get(source)
-    assert picture.mimetype == "image/webp"
-    assert picture.data[:4] == b"RIFF"
+
+
+def test_the_latest_preview_is_shown_large_and_those_before_small(
+    service: Service, client: FlaskClient, clock: HandClock
+) -> None:
+    before = service.done("a", picture=preview())
+    clock.tick(1)
+    latest = service.done("b", picture=preview())
+    large, small = re.findall(r'<img src="(/jobs/[^"]*)', page(client))
+    assert large.startswith(f"/jobs/{latest}/preview.png")
+    assert small.startswith(f"/jobs/{before}/small.webp")
+    assert client.get(large).data == preview()
+    picture = client.get(small)
+    assert (picture.mimetype, picture.data[:4]) == ("image/webp", b"RIFF")
 
 
 def test_what_was_not_measured_is_unknown(
@@ -170,9 +185,9 @@ def test_what_fails_is_the_first_thing_said(service: Service) -> None:
     assert "0 of 1 workers alive" in said
 
 
-def test_the_list_is_paged_and_filtered(service: Service, client: FlaskClient) -> None:
-    clock = service.clock
-    assert isinstance(clock, HandClock)
+def test_the_list_is_paged_and_filtered(
+    service: Service, client: FlaskClient, clock: HandClock
+) -> None:
     for at in range(51):
         service.done(f"s{at}")
         clock.tick(1)

@@ -286,10 +286,10 @@ def test_finished_studies_are_counted_with_their_cost(
     assert found["brs_deliveries_total", sent] == 2
 
 
-def test_each_event_is_counted_once_and_only_since_the_start(service: Service) -> None:
+def test_each_event_is_counted_once_and_only_since_the_start(
+    service: Service, clock: HandClock
+) -> None:
     service.done("old")
-    clock = service.clock
-    assert isinstance(clock, HandClock)
     clock.tick(1)
     with service.client() as client:
         job = service.taken("new")

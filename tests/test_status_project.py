@@ -75,7 +75,7 @@ def test_the_list_tells_what_is_recorded_of_each_mask(
     archive.write(NAMES[2], "mask.json", b"{")
     rows = page(client, "/annotation").split("</tr>")[1:5]
     assert [words(row).split()[-1] for row in rows] == [
-        *("model-draft", "human", "unreadable", "recorded")
+        *("model-draft", "human", "unreadable", "none")
     ]
 
 
@@ -99,7 +99,7 @@ def test_a_draft_is_shown_with_its_preview_and_doubts(
     draft(archive, FIRST)
     html = page(client, session(FIRST))
     assert "A draft waits for a decision." in words(html)
-    assert "asymmetric: the left breast has 41 % less" in words(html)
+    assert "Dice 0.87 with the mirrored images' mask" in words(html)
     picture = client.get(f"/annotation/preview.png?name={FIRST}", headers=BEARER)
     assert picture.data == archive.read(FIRST, "preview.png")
 

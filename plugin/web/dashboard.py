@@ -46,7 +46,6 @@ class Dashboard:
             stages=STAGES,
             states=list(State),
             now=self._source.clock().at,
-            min_free_bytes=self._source.min_free_bytes,
             versions=versions(),
         )
 

@@ -57,6 +57,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "energy": quantities.energy,
     "distance": distance,
     "moment": words.moment,
+    "parts_of": words.parts_of,
     "segments": segments,
     "size": size,
     "span": span,

@@ -17,6 +17,7 @@ from plugin.web.source import StatusSource
 from plugin.web.words import age, size
 
 HEALTH: Final = "health.json"
+DOWN: Final = "the listener is down"
 STALE_AFTER_S: Final = 30.0
 """The supervisor writes every few seconds; after this it is taken for dead."""
 
@@ -130,7 +131,7 @@ def _listener(source: StatusSource) -> Check:
     if source.listening is None:
         return Check("listener", is_ok=False, text="no DICOM listener in this process")
     is_up = source.listening()
-    return Check("listener", is_ok=is_up, text="" if is_up else "the listener is down")
+    return Check("listener", is_ok=is_up, text="accepts studies" if is_up else DOWN)
 
 
 def _workers(health: Health) -> Check:

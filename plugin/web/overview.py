@@ -6,12 +6,13 @@ from statistics import median
 from typing import Final
 
 from plugin.jobs import Depth, Listed, State
-from plugin.web.health import Check, Health, free_bytes, read_health, readiness
+from plugin.web.health import Check, Health, read_health, readiness
 from plugin.web.pictures import stamp_of
 from plugin.web.records import Progress, Result, read_progress, read_result
 from plugin.web.source import StatusSource
 
-RECENT: Final = 6
+RECENT: Final = 7
+"""The latest, shown large, and two rows of three."""
 RUNNING: Final = 20
 ATTENTION: Final = 5
 MEASURED: Final = 50
@@ -61,7 +62,6 @@ class Overview:
     costs: Costs
     health: Health
     checks: tuple[Check, ...]
-    free_bytes: int | None
 
 
 def overview(source: StatusSource) -> Overview:
@@ -80,7 +80,6 @@ def overview(source: StatusSource) -> Overview:
         costs=costs_of([f.result for f in finished if f.result is not None]),
         health=health,
         checks=readiness(source),
-        free_bytes=free_bytes(source.work),
     )
 
 
