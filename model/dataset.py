@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from model.errors import StoreError, TrainingError
 
+TEST_SEED = 303
 SliceIndex = tuple[str, int]
 """A case id and a slice number in its stack."""
 
@@ -100,6 +101,10 @@ class CaseStore:
         array: NDArray[np.bool_] = _map(self._folder(case_id) / "mask.npy")
         return array
 
+    def images(self, case_id: str) -> str:
+        """Return a digest of the case's stack, whatever its name and its mask."""
+        return hashlib.sha256(self.stack(case_id).tobytes()).hexdigest()
+
     def _folder(self, case_id: str) -> Path:
         return self.root / folder_name(case_id)
 
@@ -124,6 +129,13 @@ class Fold:
     number: int
     train: tuple[str, ...]
     validation: tuple[str, ...]
+
+
+def kept_apart(patient_keys: Collection[str], share: float) -> frozenset[str]:
+    """Return the patients that are only tested on: drawn from all, always the same."""
+    keys = sorted(set(patient_keys))
+    order = np.random.default_rng([0, TEST_SEED]).permutation(len(keys))
+    return frozenset(keys[at] for at in order[: round(share * len(keys))])
 
 
 def patient_folds(

@@ -8,6 +8,7 @@ BrsError                  (also the root of ``plugin.errors``)
     ├── SelectionError    a strategy cannot rank this pool
     ├── StoreError        the case store on disk is missing, stale or damaged
     ├── TrainingError     too few cases, or a budget ended before one epoch
+    ├── LeakageError      one patient on both sides of a split
     ├── CheckpointError   weights missing, unreadable, or of another architecture
     └── DeviceError       the device asked for is not there
 """
@@ -58,6 +59,10 @@ class StoreError(ModelError):
 
 class TrainingError(ModelError):
     """Too few cases, or a budget ended before one epoch."""
+
+
+class LeakageError(ModelError):
+    """One patient on both sides of a split."""
 
 
 class CheckpointError(ModelError):

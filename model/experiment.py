@@ -10,9 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
-
-from model.dataset import CaseInfo, Fold, patient_folds
+from model.dataset import CaseInfo, Fold, kept_apart, patient_folds
 from model.errors import SelectionError
 from model.progress import TrainConfig
 from model.ranking import Candidate, Evidence, Ranking
@@ -20,7 +18,6 @@ from model.selection import FOLDS, NETWORK_STRATEGIES, rank, training_count
 
 CELL_VERSION = "brs-cell/1"
 """Raised when the same cell would get other weights."""
-TEST_SEED = 0
 PAPER_PROPORTIONS = (0.1, 0.2, 0.3, 0.4)
 
 
@@ -88,16 +85,14 @@ def pool_of(
     """
     cases = sorted(candidates, key=lambda candidate: candidate.case_id)
     keys = sorted({case.patient_key for case in cases})
-    held_out = round(design.test_share * len(keys))
-    if not 0 <= design.test_share < 1 or len(keys) - held_out < FOLDS:
+    test = kept_apart(keys, design.test_share)
+    if not 0 <= design.test_share < 1 or len(keys) - len(test) < FOLDS:
         raise SelectionError(
             "annotated cases",
             found=f"{len(keys)} patients, {design.test_share:.0%} of them for the test",
             needed=f"at least {FOLDS} to select from",
             mend="have more sessions annotated, or give a smaller --test-share",
         )
-    drawn = np.random.default_rng([TEST_SEED, 303]).permutation(keys)[:held_out]
-    test = {str(key) for key in drawn}
     return Pool(
         candidates=tuple(c for c in cases if c.patient_key not in test),
         common=tuple(c.case_id for c in cases if c.patient_key in test),

@@ -1,7 +1,8 @@
 """Errors of the doors, and the exit code of every cause.
 
 BrsError                   1
-├── ModelError             1  (CheckpointError 5, TrainingError 6, DeviceError 9)
+├── ModelError             1  (CheckpointError 5, TrainingError 6, DeviceError 9,
+│                              LeakageError 10)
 └── PluginError            1
     ├── InputError         3  no usable breast DCE pair, or unreadable images
     ├── MaskError          4  a mask without a state, in a wrong one, or on another grid
@@ -14,7 +15,13 @@ Usage errors of the command line exit with 2 (click).
 
 from collections.abc import Sequence
 
-from model.errors import BrsError, CheckpointError, DeviceError, TrainingError
+from model.errors import (
+    BrsError,
+    CheckpointError,
+    DeviceError,
+    LeakageError,
+    TrainingError,
+)
 
 
 class PluginError(BrsError):
@@ -49,6 +56,7 @@ EXIT_CODES: dict[type[BrsError], int] = {
     ArchiveError: 7,
     ConfigError: 8,
     DeviceError: 9,
+    LeakageError: 10,
 }
 
 

@@ -9,7 +9,13 @@ from cases import case_info, filled_store
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.dataset import CaseStore, epoch_order, folder_name, patient_folds
+from model.dataset import (
+    CaseStore,
+    epoch_order,
+    folder_name,
+    kept_apart,
+    patient_folds,
+)
 from model.errors import StoreError, TrainingError
 
 
@@ -20,6 +26,12 @@ def test_a_stored_case_comes_back_memory_mapped(tmp_path: Path) -> None:
     assert stack.shape == (4, 2, 32, 32)
     assert store.mask("a").dtype == np.bool_
     assert store.info("a") == case_info("a")
+
+
+def test_equal_images_are_known_under_any_name_and_any_mask(tmp_path: Path) -> None:
+    store = filled_store(tmp_path, ("a", "b"))
+    store.put(case_info("twin"), store.stack("a")[:], ~store.mask("a"))
+    assert store.images("twin") == store.images("a") != store.images("b")
 
 
 def test_storing_a_case_again_replaces_it(tmp_path: Path) -> None:
@@ -103,3 +115,13 @@ def test_epochs_are_shuffled_differently_and_repeatably() -> None:
     first = epoch_order(infos, seed=0, epoch=0)
     assert first != epoch_order(infos, seed=0, epoch=1)
     assert first == epoch_order(infos, seed=0, epoch=0)
+
+
+@given(st.sets(st.text(min_size=1), max_size=30), st.floats(0, 1))
+def test_tested_patients_are_a_share_and_always_the_same(
+    keys: set[str], share: float
+) -> None:
+    apart = kept_apart(keys, share)
+    assert apart <= keys
+    assert len(apart) == round(share * len(keys))
+    assert kept_apart([*keys, *keys], share) == apart

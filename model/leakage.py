@@ -1,0 +1,63 @@
+"""No patient on both sides of a split: told by the patient's key and by the images.
+
+A copy of an examination under another name has another key and the same images.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from model.errors import LeakageError
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One case of a split."""
+
+    case_id: str
+    patient_key: str
+    images: str
+    """Digest of the images as the network sees them."""
+
+
+def check_apart(learned: Sequence[Member], tested: Sequence[Member]) -> None:
+    """Raise unless nothing that is learned from is of a tested patient.
+
+    Among what is learned from, the same images may not go by two patients either:
+    folds are by patient.
+
+    Raises
+    ------
+    LeakageError
+        Names the sessions.
+    """
+    keys = {member.patient_key for member in tested}
+    shared = [member for member in learned if member.patient_key in keys]
+    if shared:
+        held_out = {m.patient_key: m.case_id for m in tested}
+        names = [f"{m.case_id} with {held_out[m.patient_key]}" for m in shared]
+        raise _leak(f"one patient on both sides: {', '.join(sorted(names))}")
+    twins = [same for same in _by_images([*learned, *tested]) if _patients(same) > 1]
+    if twins:
+        names = [" and ".join(sorted(m.case_id for m in same)) for same in twins]
+        raise _leak(f"equal images of two patients: {'; '.join(sorted(names))}")
+
+
+def _by_images(members: Iterable[Member]) -> list[list[Member]]:
+    found: dict[str, list[Member]] = defaultdict(list)
+    for member in members:
+        found[member.images].append(member)
+    return list(found.values())
+
+
+def _patients(members: Iterable[Member]) -> int:
+    return len({member.patient_key for member in members})
+
+
+def _leak(found: str) -> LeakageError:
+    return LeakageError(
+        "training and test",
+        found=found,
+        needed="each patient on one side only",
+        mend="leave the session out (--without), or correct its PatientID",
+    )
