@@ -63,8 +63,6 @@ class TrainOptions:
     backbone_weights: str = "none"
     start: Checkpoint | None = None
     """Weights to fine-tune; None trains from scratch."""
-    once: bool = False
-    """Where ``start`` came from these very cases and settings, do not go on from it."""
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
     ranks: Ranks = ALONE
     """Processes that fit each fold together; this one leads them."""
@@ -232,20 +230,14 @@ def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
     same = (
         dict(manifest.config) == asdict(room.options.config)
         and tuple(manifest.training_cases) == _source_keys(fold, room)
-        and manifest.parent_sha256 in _parents(room.options)
+        and manifest.parent_sha256 == _parent(room.options)
     )
     return manifest if same else None
 
 
-def _parents(options: TrainOptions) -> tuple[str, ...]:
-    """Return the hashes of the weights that a fold of this training may start from."""
-    if options.start is None:
-        return ("",)
-    start = options.start.manifest
-    known = (start.weights_sha256,)
-    if options.once and start.parent_sha256:
-        return (*known, start.parent_sha256)
-    return known
+def _parent(options: TrainOptions) -> str:
+    """Return the hash of the weights that a fold of this training starts from."""
+    return options.start.manifest.weights_sha256 if options.start else ""
 
 
 def _bag_range(

@@ -1,4 +1,4 @@
-"""Fine-tuning an archive's own checkpoint: from it, once, and on if asked."""
+"""Fine-tuning: the same start gives the same result once; a result is gone on from."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,12 +10,12 @@ from sessions import annotate, archive_with
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from model.checkpoint import Manifest, read_checkpoint
+from model.checkpoint import Checkpoint, Manifest, read_checkpoint
 from model.engine import Engine
 from model.progress import TrainConfig
 from model.train import as_footprint
 from plugin.train import TrainOptions, train_archive
-from plugin.weights import require_weights
+from plugin.weights import CHECKPOINT_FILE, require_weights
 
 CONFIG = TrainConfig(grid_px=32, epochs=1, folds=2)
 OPTIONS = TrainOptions(Engine("cpu", "fp32"), CONFIG, only_fold=0)
@@ -48,10 +48,13 @@ class Project:
         outcome = train_archive(self.archive, folder, folder / "work", options)
         return outcome.folds[0].manifest
 
-    def finetune(self, *, name: str | None = None, seed: int = 0) -> Manifest:
-        start = read_checkpoint(require_weights(name, self.archive, next(self.folders)))
-        config, once = replace(CONFIG, seed=seed), name is None
-        return self.train(replace(OPTIONS, config=config, start=start, once=once))
+    def own(self) -> Checkpoint:
+        """Return the project's own checkpoint, as a new container finds it."""
+        weights = require_weights(CHECKPOINT_FILE, self.archive, next(self.folders))
+        return read_checkpoint(weights)
+
+    def finetune(self, start: Checkpoint) -> Manifest:
+        return self.train(replace(OPTIONS, start=start))
 
 
 @pytest.fixture
@@ -61,27 +64,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_the_same_finetuning_happens_once(project: Project) -> None:
-    first = project.train()
-    tuned = project.finetune()
-    assert tuned.parent_sha256 == first.weights_sha256
-    again = project.finetune()
+    project.train()
+    start = project.own()
+    tuned, again = project.finetune(start), project.finetune(start)
+    assert tuned.parent_sha256 == start.manifest.weights_sha256
     assert again.weights_sha256 == tuned.weights_sha256
     assert as_footprint(again.footprint) == as_footprint(tuned.footprint)
 
 
-def test_another_setting_or_a_name_goes_on_from_the_result(project: Project) -> None:
+def test_from_its_result_it_goes_on(project: Project) -> None:
     project.train()
-    tuned = project.finetune()
-    other = project.finetune(seed=1)
-    assert other.parent_sha256 == tuned.weights_sha256
-    named = project.finetune(seed=1, name="checkpoint.safetensors")
-    assert named.parent_sha256 == other.weights_sha256
+    tuned = project.finetune(project.own())
+    assert project.finetune(project.own()).parent_sha256 == tuned.weights_sha256
 
 
 def test_a_training_from_scratch_is_not_taken_for_a_finetuning(
     project: Project,
 ) -> None:
     first = project.train()
-    project.finetune()
+    project.finetune(project.own())
     again = project.train()
     assert (again.parent_sha256, first.parent_sha256) == ("", "")

@@ -18,6 +18,7 @@ from synthetic import SECRETS
 from model.checkpoint import write_checkpoint
 from plugin.demo import Cohort, DemoOptions, make_cohort
 from plugin.exchange import HUMAN_FILE
+from plugin.weights import CHECKPOINT_FILE
 from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import XnatArchive
 
@@ -169,7 +170,7 @@ def test_a_project_goes_round_the_loop(site: Site, tmp_path: Path) -> None:
 
     site.on_session("review", pool, decision="accept", role="radiologist")
     assert site.record(pool, "mask.json")["state"] == "model-approved"
-    tuned = site.on_project("finetune", **TRAINING)
+    tuned = site.on_project("finetune", checkpoint=CHECKPOINT_FILE, **TRAINING)
     assert tuned["cases"] == ANNOTATED + 1, "with the mask that a person approved"
     assert site.record(None, "checkpoint.json")["parent_sha256"] == weights
     stored = [

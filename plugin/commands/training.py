@@ -28,7 +28,7 @@ from plugin.options import (
 )
 from plugin.ranks import follow, joined_ranks
 from plugin.train import TrainOptions, or_unknown, train_archive
-from plugin.weights import require_weights
+from plugin.weights import DEFAULT, require_weights
 
 
 @click.command()
@@ -68,19 +68,16 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
 def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     """Go on training a checkpoint on an archive's annotated sessions.
 
-    Without --checkpoint it starts from the project's own, else from the one that comes
-    with the program; then the same command on the same masks trains once, however
-    often it is run: to go on after that, change a setting or name the checkpoint.
+    Without --checkpoint it starts from the one that comes with the program.
     """
     with joined_ranks(os.environ) as ranks:
         if not ranks.leads:
             follow(ranks, platform.node())
             return
         opened = archive_at(archive)
-        start = read_checkpoint(require_weights(checkpoint, opened, _work(settings)))
-        once = checkpoint is None
-        options = _train_options(settings, start=start, once=once, ranks=ranks)
-        _train(opened, options, settings)
+        weights = require_weights(checkpoint or DEFAULT, opened, _work(settings))
+        start = read_checkpoint(weights)
+        _train(opened, _train_options(settings, start=start, ranks=ranks), settings)
 
 
 def train_config(
