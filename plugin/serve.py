@@ -129,6 +129,7 @@ class Service:
                     duty.do_if_due(time.monotonic())
                 self.ending.asked.wait(TICK_S)
             click.echo("stopping", err=True)
+        self._ignore_signals()
         self._write_health()
         counts = self.listener.counts()
         depth = self.queue.depth()
@@ -182,9 +183,13 @@ class Service:
         self.crew.stop(self.config.grace_s, lambda: self.ending.is_hurried)
 
     def _hear_signals(self) -> None:
-        """Hear SIGTERM and SIGINT to the process's end: the last line is still said."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.ending.hear)
+
+    def _ignore_signals(self) -> None:
+        """Let no late signal kill Python on its way out: the last line is still said."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _server(source: StatusSource, config: HttpConfig) -> "StatusServer":

@@ -56,7 +56,10 @@ def test_ranking_loads_no_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_proven_checkpoint_is_served_without_pytorch(tmp_path: Path) -> None:
+def test_a_proven_checkpoint_is_served_without_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRS_CACHE", str(tmp_path / "cache"))
     archive = archive_with(tmp_path / "archive", "a")
     checkpoint = untrained_checkpoint()
     path = tmp_path / "c.safetensors"
