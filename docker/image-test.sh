@@ -34,8 +34,9 @@ main() {
     timed "what the image says of itself" check_image
     timed "every file is readable by any uid" check_readable
     timed "brs --version" check_version
-    timed "the default checkpoint" check_default_weights
+    timed "the package is the tree's" check_package
     timed "trial session and weights" make_trial
+    timed "the default checkpoint" check_default_weights
     timed "brs segment, guarded" segment_guarded
     timed "brs segment, root file system writable" segment_open
     timed "two launches from XNAT's menu, on the stand-in server" launch
