@@ -10,7 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-# Read whole before it starts: the file may change while an image is built.
+# Read whole before it starts, and left without reading on: the file may change while an
+# image is built.
 main() {
     variant=cpu keep=false stand_ins=true work=""
     while [ $# -gt 0 ]; do
@@ -45,4 +46,4 @@ main() {
     report
 }
 
-main "$@"
+main "$@"; exit
