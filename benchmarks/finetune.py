@@ -107,7 +107,7 @@ def image_site(style: str, size: Size, where: Path, grid: int) -> Site:
         train=tuple(names[:first]),
         check=tuple(names[first:last]),
         test=tuple(names[last:]),
-        engine=choose_engine(),
+        engine=choose_engine(training=True),
     )
 
 
