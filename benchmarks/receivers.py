@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import click
 
@@ -153,7 +154,7 @@ def _await(port: int, process: "subprocess.Popen[bytes]") -> None:
 def main(folder: Path, port: int, *, fsync: bool) -> None:
     """Receive into FOLDER until told to end."""
     if not fsync:
-        os.fsync = lambda _handle: None
+        patch.object(os, "fsync", lambda _handle: None).start()
     config = ListenerConfig(AE_TITLE, any_caller=True, port=port, min_free_bytes=0)
     with Listener(config, Landing(Queue(folder / "work"))):
         threading.Event().wait()
