@@ -81,7 +81,8 @@ def run_demo(
     """
     _step(1, f"imaging {options.cases} synthetic patients")
     cohort = make_cohort(output, options)
-    archive, work, engine = cohort.archive, output / "work", choose_engine()
+    archive, work = cohort.archive, output / "work"
+    engine = choose_engine(training=True)
     how = "with a checkpoint's masks" if drawing else "without any network"
     _step(2, f"ranking them for annotation, {how}")
     ranked = rank_archive(

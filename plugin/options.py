@@ -173,6 +173,12 @@ _CONFIG = (
     option("--fold", type=int, help="Train only this fold, from 0."),
     option("--epochs", default=100, help="At most this many epochs."),
     option("--batch", default=8, help="Slices per step."),
+    option(
+        "--accumulate",
+        type=click.IntRange(1),
+        default=1,
+        help="Compute a step's batch in so many parts, on a card that is too small.",
+    ),
     option("--learning-rate", default=1e-3, help="Of RAdam, at the start."),
     option(
         "--schedule",

@@ -201,6 +201,13 @@ def test_without_the_viewer_plugin_nothing_is_published(
     assert not archive.publish(session_id, tmp_path / "never-read", WEIGHTS)
 
 
+def test_a_user_without_the_right_to_collections_publishes_nothing(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    archive = archive_of(server, "bob")
+    assert not archive.publish(session_id, tmp_path / "never-read", WEIGHTS)
+
+
 def test_a_label_that_another_session_holds_is_a_clear_refusal(
     server: StandIn, session_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def _plan(left: Estimate) -> dict[str, Any]:
 
 
 def _options(settings: dict[str, Any], crew: Crew | None) -> ExperimentOptions:
-    choose = crew.engine if crew else choose_engine
+    choose = crew.engine if crew else partial(choose_engine, training=True)
     replay: Path | None = settings["replay"]
     return ExperimentOptions(
         design=Design(

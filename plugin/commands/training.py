@@ -96,6 +96,7 @@ def train_config(
         mirror=settings["mirror"],
         coarse_epochs=settings["coarse_epochs"],
         calibration_slices=settings["calibration_slices"],
+        accumulate=settings["accumulate"],
         deterministic=settings["deterministic"],
     )
 
@@ -118,7 +119,9 @@ def train_options(
 
 def _engine(settings: dict[str, Any]) -> Engine:
     """Return the engine that was asked for, and tell on stderr which one that is."""
-    engine = choose_engine(device=settings["device"], precision=settings["precision"])
+    engine = choose_engine(
+        device=settings["device"], precision=settings["precision"], training=True
+    )
     click.echo(f"engine {engine}", err=True)
     return engine
 
