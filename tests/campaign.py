@@ -33,7 +33,7 @@ from plugin.rules import DceRules
 from plugin.session import SECRET_FILE, open_session
 from plugin.train import TrainOptions
 
-SIZE = DemoOptions(cases=6, slices=12, matrix_px=64)
+SIZE = DemoOptions(cases=6, slices=10, matrix_px=64)
 SESSIONS = tuple(f"P{number}" for number in range(1, SIZE.cases + 1))
 KNOWN = "P1"
 """Annotated before the first round."""
@@ -42,7 +42,7 @@ TESTED, AGAIN = "P3", "P3b"
 SECRET = b"a key of this archive's patients"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 CPU = Engine("cpu", "fp32")
-CONFIG = TrainConfig(grid_px=32, epochs=6, folds=2, learning_rate=0.02)
+CONFIG = TrainConfig(grid_px=32, epochs=4, folds=2, learning_rate=0.02)
 
 
 class SmallFcn(nn.Module):
