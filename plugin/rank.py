@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from model.atomic import write_atomically
 from model.bag import BagFeatures, TouchRule
-from model.carbon import EnergyLog, write_carbon_csv
+from model.carbon import write_carbon_csv
 from model.dataset import folder_name
+from model.energy_log import EnergyLog
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
 from model.ranking import Candidate, Ranking

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from model.bag import BagFeatures
 from model.calibration import Calibration
-from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, add, write_carbon_csv
+from model.carbon import (
+    WORLD_KG_PER_KWH,
+    Footprint,
+    add,
+    as_footprint,
+    write_carbon_csv,
+)
 from model.checkpoint import (
     Checkpoint,
     Manifest,
@@ -16,13 +22,14 @@ from model.checkpoint import (
     write_checkpoint,
 )
 from model.dataset import CaseStore, Fold, patient_folds
+from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.evaluate import Origin, write_csv
 from model.hold import held
 from model.network import BreastFcn, new_network
 from model.parallel import ALONE, Ranks
 from model.progress import Budget, TrainConfig
-from model.train import Bench, FitResult, as_footprint, fit, footprint_before
+from model.train import Bench, FitResult, fit, footprint_before
 from model.validation import held_out
 from plugin.archive import Archive
 from plugin.dce import DceRules
@@ -41,7 +48,7 @@ from plugin.version import VERSION
 from plugin.weights import CHECKPOINT_FILE
 
 DEPLOYED = (CHECKPOINT_FILE, "checkpoint.json")
-TABLES = ("carbon.csv", "history.csv", "metrics.csv")
+TABLES = ("carbon.csv", "devices.csv", "history.csv", "metrics.csv")
 """What a training leaves in the archive's project resource, beside its folds."""
 RANGE_NAMES = ("nearest_point_mm", "breast_size_mm", "volume_ml")
 
@@ -159,6 +166,7 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
         power_csv=path.with_suffix(".power.csv"),
         factor_kg_per_kwh=options.factor_kg_per_kwh,
         before=footprint_before(folder),
+        idle_s=IDLE_S,
     )
     with log:
         bench = Bench(

@@ -20,9 +20,10 @@ from model.active_learning import (
 )
 from model.advice import Advice
 from model.bag import BagFeatures, TouchRule
-from model.carbon import CARBON_COLUMNS, EnergyLog
+from model.carbon import CARBON_COLUMNS, DEVICE_COLUMNS
 from model.checkpoint import Manifest
 from model.effort import Effort, Minutes, Pace
+from model.energy_log import EnergyLog
 from model.evaluate import (
     CaseScore,
     Distribution,
@@ -157,6 +158,7 @@ COLUMNS = {
     "`ranking.json`": ["format", *names_of(Ranking)],
     "`history.csv`": ["fold", *names_of(EpochRecord)],
     "`carbon.csv`": CARBON_COLUMNS,
+    "`devices.csv`": DEVICE_COLUMNS,
     "`checkpoint.safetensors` and `checkpoint.json`": names_of(Manifest),
     "`result.json`": names_of(SessionResult),
     "`batch.json`": names_of(BatchItem),

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.active_learning import Delivered, OnTest
-from model.carbon import Footprint
-from model.train import as_footprint
+from model.carbon import Footprint, as_footprint
 from plugin.archive import Archive
 from plugin.evaluate import EvaluateOptions, evaluate_archive
 from plugin.pipeline import RESULT_FILE, Segmenter

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from model.carbon import Footprint, add
+from model.carbon import add, as_footprint
 from plugin.archive import Archive
 from plugin.reports.page import Fact, Table
 from plugin.reports.training import (
@@ -99,13 +99,9 @@ def _fold(archive: Archive, at: int) -> _Fold | None:
     history = archive.read(None, f"fold-{at}.history.csv")
     if not manifest or history is None:
         return None
-    footprint = _footprint(mapping(manifest.get("footprint")))
+    footprint = as_footprint(mapping(manifest.get("footprint")))
     epochs = read_history(history.decode().splitlines())
     return _Fold(manifest, TrainedFold(str(at), epochs, footprint))
-
-
-def _footprint(values: Mapping[str, Any]) -> Footprint:
-    return Footprint(**{**values, "devices": texts(values["devices"])})
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
