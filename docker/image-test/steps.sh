@@ -203,7 +203,7 @@ check_default_weights() {
             "$work/default/result.json" || fail "a result of other weights"
     else
         say "this tree has no default checkpoint"
-        if said="$(guarded --network none --volume "$work/trial:/trial:ro" "$image" \
+        if said="$(guarded --volume "$work/trial:/trial:ro" "$image" \
             brs segment --input /trial/session --output /tmp/none 2>&1)"; then
             fail "segmenting without weights"
         fi
