@@ -311,6 +311,10 @@ print(peak_kib() - before)
 """
 
 
+BIG_MIB = 160
+"""Well above what is stated, so that a body held whole is found out."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 16], ids=["one file", "a zip of many"])
 def test_pulling_takes_less_memory_than_the_docs_state(
@@ -318,13 +322,13 @@ def test_pulling_takes_less_memory_than_the_docs_state(
 ) -> None:
     session = add_session(server, tmp_path, "S1", "BIG")
     image = files_of(tmp_path / "source")[0].read_bytes()
-    big = image + bytes((256 << 20) // count)
+    big = image + bytes((BIG_MIB << 20) // count)
     files = {f"{number}.dcm": big for number in range(count)}
     monkeypatch.setattr(zips, "COMPRESSION", zipfile.ZIP_STORED)
     server.add_scan(session, "99", xsi_type="xnat:mrScanData", files=files, uid="1.2.3")
     script = [sys.executable, "-c", MEMORY, server.url, session, str(tmp_path / "w")]
     run = subprocess.run(script, capture_output=True, text=True, check=True)
-    assert sum(p.stat().st_size for p in files_of(tmp_path / "w")) > 256 << 20
+    assert sum(p.stat().st_size for p in files_of(tmp_path / "w")) > BIG_MIB << 20
     assert int(run.stdout) < stated_mib() << 10
 
 
