@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types unit test demo bench image-test clean
+.PHONY: help setup fmt lint types unit test demo bench soak image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,12 +44,18 @@ demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 bench: $(READY) ## The long measurements, and the page of them
 	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 20000 --slices 48 --matrix 192
 	set -e; for one in start reading arrays ranking "inference --grid 256" "inference --grid 512" \
-		training "study_to_seg --grid 256" "study_to_seg --grid 512 --repeats 1"; do \
+		training "study_to_seg --grid 256" "study_to_seg --grid 512 --repeats 1" \
+		receiving queueing "service --grid 256"; do \
 		$(BIN)/python -m benchmarks.$$one; done
 	$(BIN)/python -m benchmarks.report > docs/performance.md
+
+# SOAK is emptied first, and must lie on a real disk.
+SOAK ?= .soak
+soak: $(READY) ## 200 studies, 50 kills: an hour or two; needs DCMTK
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak_in_full.py --folder $(SOAK)
 
 image-test: ## Build the image with podman, and run it as a guarded site would
 	docker/image-test.sh
 
 clean: ## Remove the environment and the demo
-	rm -rf $(VENV) brs-demo
+	rm -rf $(VENV) $(SOAK) brs-demo

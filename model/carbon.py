@@ -108,6 +108,12 @@ def add(footprints: Sequence[Footprint]) -> Footprint:
     )
 
 
+def at_factor(part: Footprint, factor_kg_per_kwh: float) -> Footprint:
+    """Return the same energy as CO2 of another electricity."""
+    cfp_kg = None if part.energy_kwh is None else factor_kg_per_kwh * part.energy_kwh
+    return replace(part, cfp_kg=cfp_kg, factor_kg_per_kwh=factor_kg_per_kwh)
+
+
 def together(footprints: Sequence[Footprint]) -> Footprint:
     """Return the total of runs at the same time, each of devices of its own.
 

@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from standin.accounts import Accounts, Token
 from synthetic import SECRETS
 
 from model.errors import BrsError
+
+if TYPE_CHECKING:
+    from model.pretraining.bank import Bank
 
 PACKAGES = ("model", "plugin", "pydicom", "highdicom", "pynetdicom")
 
@@ -71,3 +75,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from service import small_checkpoint
 
     return small_checkpoint(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> "Bank":
+    """Return a bank of one painted patient: it takes seconds to paint."""
+    from model.pretraining.bank import BankPlan, open_bank
+
+    return open_bank(tmp_path_factory.mktemp("bank"), BankPlan(patients=1, seed=5))

@@ -66,8 +66,8 @@ class Uploaded:
 class Launcher:
     """Launches the wrappers of one command file; ``image`` holds its programs.
 
-    ``cache`` outlives the containers, as a volume of the site may: what was measured once
-    on this machine is not measured again in each of them.
+    ``cache`` outlives the containers, as a volume of the site may: what was measured
+    once on this machine is not measured again in each of them.
     """
 
     def __init__(

@@ -167,11 +167,12 @@ def test_two_ranks_killed_and_resumed_end_with_one_process_s_weights(
     again = torchrun("ranks_fit.py", store.root, tmp_path / "two", epochs)
     assert again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0
-    files = ("one-0", "two-0", "two-1")
-    one, first, second = (load_file(tmp_path / f"{n}.safetensors") for n in files)
-    for name, weights in one.items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], weights, rtol=1e-3, atol=1e-4)
+    for kind in ("", "-parts"):
+        files = (f"one{kind}-0", f"two{kind}-0", f"two{kind}-1")
+        one, first, second = (load_file(tmp_path / f"{n}.safetensors") for n in files)
+        for name, weights in one.items():
+            assert torch.equal(first[name], second[name]), name
+            torch.testing.assert_close(first[name], weights, rtol=1e-3, atol=1e-4)
     losses = [
         [row["validation_loss"] for row in read_progress(at)["history"]]
         for at in (tmp_path / "one" / "state.safetensors", state)

@@ -64,7 +64,7 @@ class _Run:
     average: nn.Module
     optimizer: RAdam
     spent: Spent = field(default_factory=Spent)
-    losses: list[float] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
 
 
 def pretrain(recipe: Recipe, desk: Desk, start: nn.Module | None = None) -> Spent:
@@ -163,7 +163,7 @@ def _step(
     loss = overlap + run.recipe.cross_entropy * entropy
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimizer.step()
-    run.losses.append(float(overlap.detach()))
+    run.losses.append(overlap.detach())
     _average(run)
 
 
@@ -216,7 +216,7 @@ def measure_statistics(
 def _log(run: _Run, desk: Desk, stage: Stage, share: float) -> None:
     if run.spent.steps % LOGGED_STEPS:
         return
-    mean = sum(run.losses) / len(run.losses)
+    mean = float(torch.stack(run.losses).mean())
     run.losses.clear()
     row = {
         "step": run.spent.steps,

@@ -185,6 +185,7 @@ def read_history(lines: Iterable[str]) -> list[EpochRecord]:
             learning_rate=float(row["learning_rate"]),
             duration_s=float(row["duration_s"]),
             emitted_g=_number(row["emitted_g"]),
+            energy_kwh=_number(row.get("energy_kwh", UNKNOWN)),
         )
         for row in csv.DictReader(lines)
     ]
