@@ -33,6 +33,7 @@ from plugin.errors import ArchiveError, InputError, LoginError
 from plugin.exchange import HUMAN_FILE, store_human_mask
 from plugin.masks import has_trainable_mask
 from plugin.session import find_pair
+from plugin.xnat import download
 from plugin.xnat.answers import ForbiddenError
 from plugin.xnat.target import XnatTarget
 from plugin.xnat_archive import XnatArchive
@@ -337,3 +338,23 @@ def stated_mib() -> int:
     text = (Path(__file__).parents[1] / "docs" / "how-to" / "xnat.md").read_text()
     (stated,) = re.findall(r"pulling takes less than (\d+) MiB of memory", text)
     return int(stated)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("shrinks", [0.0, 1e12], ids=["fast files", "slow files"])
+def test_a_compressed_zip_is_left_where_files_come_faster(
+    server: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: int,
+    shrinks: float,
+) -> None:
+    session = add_session(server, tmp_path, "S1", "MR1")  # two scans of twelve files
+    monkeypatch.setattr(zips, "COMPRESSION", method)
+    monkeypatch.setattr(download, "PROBE_BYTES", 1)
+    monkeypatch.setattr(download, "SHRINKS", shrinks)
+    archive_of(server).fetch(session, tmp_path / "w")
+    assert digests(tmp_path / "w") == digests(tmp_path / "source")
+    by_file = {r.path for r in sent(server, "GET", "/files/")}
+    is_left = method == zipfile.ZIP_DEFLATED and shrinks == 0.0
+    assert (len(by_file) == 24) == is_left
