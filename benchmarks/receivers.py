@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -153,10 +153,11 @@ def _await(port: int, process: "subprocess.Popen[bytes]") -> None:
 @click.option("--fsync/--no-fsync", default=True)
 def main(folder: Path, port: int, *, fsync: bool) -> None:
     """Receive into FOLDER until told to end."""
-    if not fsync:
-        patch.object(os, "fsync", lambda _handle: None).start()
     config = ListenerConfig(AE_TITLE, any_caller=True, port=port, min_free_bytes=0)
-    with Listener(config, Landing(Queue(folder / "work"))):
+    with (
+        nullcontext() if fsync else patch("os.fsync"),
+        Listener(config, Landing(Queue(folder / "work"))),
+    ):
         threading.Event().wait()
 
 

@@ -14,7 +14,7 @@ GPU_NODES = ("nvidia[0-9]*", "nvmap", "dxg", "kfd")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A device, a precision (``fp32`` or ``bf16``), and who computes."""
+    """A device, a precision (``fp32``, ``bf16`` or ``int8``), and who computes."""
 
     device: str
     precision: str

@@ -31,6 +31,7 @@ COMMANDS = {
         "service:serve",
         "Receive studies from a PACS, segment them, and send their masks back",
     ),
+    "quantize": Entry("quantizing:quantize", "Make an int8 network for a checkpoint"),
     "engine": Entry(
         "engine:engine", "Say which engine runs a checkpoint on this machine"
     ),

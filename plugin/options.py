@@ -127,6 +127,12 @@ precision_option = option(
     default="auto",
     help="auto takes bf16 where it is faster.",
 )
+inference_precision_option = option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "int8"]),
+    default="auto",
+    help="auto takes bf16 where it is faster; int8 needs brs quantize first.",
+)
 
 
 cluster_option = option(
@@ -157,7 +163,10 @@ def training_options(command: Command) -> Command:
     return config_options(command)
 
 
-_ENGINE = (engine_option, device_option, precision_option, scope_option, cache_option)
+_ENGINE = (
+    *(engine_option, device_option, inference_precision_option),
+    *(scope_option, cache_option),
+)
 emission_option = option(
     "--emission-factor",
     default=0.475,

@@ -82,6 +82,8 @@ class Segmenter:
             "refinement": asdict(self.refinement),
             "threshold": THRESHOLD,
         }
+        if self.engine.precision == "int8":
+            values["int8_sha256"] = manifest.int8["sha256"]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     def run_key(self, source_key: str) -> str:

@@ -345,3 +345,15 @@ def test_a_heartbeat_that_is_refused_ends_nothing_and_prints_nothing(
         time.sleep(0.02)
     assert sent(server, "GET", "/data/JSESSION")[-1].status == 401
     assert joined._keepalive_thread.is_alive()
+
+
+def test_closing_after_the_token_ended_leaves_no_heartbeat_behind(
+    server: StandIn,
+) -> None:
+    token = server.issue_token("alice")
+    archive = archive_by(server, token)
+    heart = archive._joined._keepalive_thread
+    server.expire_token(token[0])
+    archive.close()
+    heart.join(10)
+    assert not heart.is_alive()
