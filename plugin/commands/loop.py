@@ -15,13 +15,17 @@ from plugin.loop import LoopOptions, Place, run_round
 from plugin.options import (
     FILE,
     archive_option,
+    cache_option,
     checkpoint_option,
     data_option,
-    engine_options,
+    device_option,
+    engine_option,
     minutes_per_slice_option,
     option,
     output_option,
+    precision_option,
     rules_option,
+    scope_option,
     seed_option,
     strategy_option,
     test_share_option,
@@ -64,7 +68,11 @@ from plugin.weights import find_weights, packaged_weights
 @data_option
 @training_options
 @seed_option
-@engine_options
+@engine_option
+@device_option
+@precision_option
+@scope_option
+@cache_option
 @rules_option
 def loop(archive: str, **settings: Any) -> None:
     """Learn round by round: rank, annotate, train, draft, record, advise.
