@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types unit test demo bench soak image-test clean
+.PHONY: help setup fmt lint types unit test test-engines demo bench bench-long soak image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,14 +38,25 @@ unit: $(READY) ## The fast tests
 test: lint types ## Lint, types and all tests: the definition of done
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
+test-engines: $(READY) ## The tests that segment, once with every engine of this CPU
+	set -e; for engine in torch-cpu-bf16 openvino-cpu-fp32 openvino-cpu-bf16; do \
+		BRS_TEST_ENGINE=$$engine OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not peer" \
+		$$(grep -l untrained_segmenter tests/test_*.py); done
+
 demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 	$(BIN)/brs demo --output brs-demo
 
-bench: $(READY) ## The long measurements, and the page of them
+bench: $(READY) ## Measurements of about 20 minutes on a quiet machine, and their page
+	set -e; for one in start reading arrays "ranking --slices 80" "inference --grid 256" \
+		"inference --grid 512 --repeats 3" "training --repeats 2" scaling transfers \
+		receiving queueing "service --grid 256" "study_to_seg --grid 256 --repeats 1"; do \
+		$(BIN)/python -m benchmarks.$$one; done
+	$(BIN)/python -m benchmarks.report > docs/performance.md
+
+bench-long: bench ## Hours more: the cold start on 200 phantoms, larger grids, torch.compile
 	$(BIN)/python -m benchmarks.cold_start --cases 200 --seed 20000 --slices 48 --matrix 192
-	set -e; for one in start reading arrays ranking "inference --grid 256" "inference --grid 512" \
-		training "study_to_seg --grid 256" "study_to_seg --grid 512 --repeats 1" \
-		receiving queueing "service --grid 256"; do \
+	set -e; for one in "inference --grid 256 --repeats 15" "inference --grid 512 --repeats 15" \
+		"training --compiled" "study_to_seg --grid 256" "study_to_seg --grid 512 --repeats 1"; do \
 		$(BIN)/python -m benchmarks.$$one; done
 	$(BIN)/python -m benchmarks.report > docs/performance.md
 

@@ -22,12 +22,21 @@ included. The limit is what the same machine did at best in the same run. All da
 synthetic.
 
 ```sh
-make bench    # hours, on a quiet machine; rewrites this page
+make bench         # about 20 minutes on a quiet machine; rewrites this page
+make bench-long    # hours: more repeats, larger grids, torch.compile, 200 phantoms
 ```
 
 How engines are chosen and proven: [0031](adr/0031-inference-engines.md); what the
 network may skip: [0032](adr/0032-scope.md); how pixels are read:
 [0033](adr/0033-reading-pixels.md).
+"""
+GROWTH = """
+## How cost grows
+
+![Seconds against size in four panels, both axes by powers](images/scaling.png)
+
+Medians with their spread; dashed: proportional growth from the first point. Above each
+panel is the power that fits, from the tables of the same names below.
 """
 NONE_YET = """
 No run on a quiet machine has been recorded yet. One run of each benchmark prints its
@@ -39,7 +48,8 @@ def page(results: Sequence[Result]) -> str:
     """Return the page as Markdown."""
     if not results:
         return HEAD + NONE_YET
-    return "\n".join([HEAD, *(section(result) for result in results)])
+    figure = [GROWTH] if any("grows" in r.question for r in results) else []
+    return "\n".join([HEAD, *figure, *(section(result) for result in results)])
 
 
 def section(result: Result) -> str:

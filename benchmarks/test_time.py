@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from benchmarks.checkpoint import end_slices
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.engine import Engine
 from model.inference import THRESHOLD, predict
@@ -26,8 +27,6 @@ from model.preprocess import mask_to_stack, to_stack
 from model.refine import Refinement, mirror_image, refine
 
 ENGINE = Engine("cpu", "fp32")
-END_MM = 15.0
-"""How far around the breast's first and last slice its ends reach."""
 NOTHING = Refinement()
 STEPS: Mapping[str, Refinement] = {
     "nothing": NOTHING,
@@ -67,7 +66,7 @@ class Score:
 
     dice: float
     ends_dice: float | None
-    """Within ``END_MM`` of the breast's first and last slice."""
+    """Of the slices around the breast's ends, as ``benchmarks.checkpoint`` has them."""
     false_share: float | None
     """Of the area of the slices without breast."""
 
@@ -97,20 +96,12 @@ def score(case: Case, steps: Refinement) -> Score:
     alone = replace(steps, mirrored=False)
     found = refine(probability, case.slice_mm, alone) >= THRESHOLD
     filled = np.array([plane.any() for plane in case.truth])
-    ends = near_ends(filled, case.slice_mm)
+    ends = end_slices(filled, case.slice_mm)
     return Score(
         dice=overlap(found, case.truth).dice,
         ends_dice=overlap(found[ends], case.truth[ends]).dice if ends.any() else None,
         false_share=float(found[~filled].mean()) if not filled.all() else None,
     )
-
-
-def near_ends(filled: Mask, slice_mm: float) -> Mask:
-    """Return the slices within ``END_MM`` of where the breast begins or ends."""
-    reach, near = max(1, round(END_MM / slice_mm)), np.zeros_like(filled)
-    for edge in np.flatnonzero(np.diff(filled.astype(int))) + 1:
-        near[max(edge - reach, 0) : edge + reach] = True
-    return near
 
 
 def summary(scores: Sequence[Score]) -> dict[str, float]:

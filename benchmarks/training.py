@@ -26,19 +26,28 @@ GFLOP_PER_SLICE_AT_256 = 207.0
 
 
 def step(
-    engine: Engine, inputs: torch.Tensor, masks: torch.Tensor, *, channels_last: bool
+    engine: Engine,
+    inputs: torch.Tensor,
+    masks: torch.Tensor,
+    *,
+    channels_last: bool,
+    compiled: bool = False,
 ) -> Callable[[], object]:
-    """Return a run of one step as `model.train` takes it, or as one writes it first."""
+    """Return a run of one step as `model.train` takes it, or as one writes it first.
+
+    ``compiled`` is what `model.train` does not do: the network by torch.compile.
+    """
     network = new_network(seed=0).train().to(engine.device)
     optimizer = RAdam(network.parameters(), lr=1e-3, foreach=channels_last)
     inputs, masks = inputs.to(engine.device), masks.to(engine.device)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
         inputs = inputs.to(memory_format=torch.channels_last)
+    called = torch.compile(network) if compiled else network
 
     def run() -> None:
         with engine.autocast():
-            logits = network(inputs)
+            logits = called(inputs)
         loss = dice_loss(logits.float(), masks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -80,14 +89,23 @@ def fill(folder: Path, slices: int, grid: int) -> CaseStore:
 @click.command()
 @count_option("--grid", 256, "Rows and columns of a slice.")
 @count_option("--batch", 8, "Slices of a step.")
+@click.option(
+    "--compiled", is_flag=True, help="Also torch.compile; its first step takes minutes."
+)
 @repeats_option(3)
 @out_option
-def main(grid: int, batch: int, repeats: int, out: Path) -> None:
+def main(
+    grid: int,
+    batch: int,
+    compiled: bool,  # noqa: FBT001
+    repeats: int,
+    out: Path,
+) -> None:
     """Time a step and the feeding of a batch."""
     torch.manual_seed(0)
     inputs = torch.rand(batch, 2, grid, grid)
     masks = (torch.rand(batch, 1, grid, grid) > 0.7).float()
-    best = choose_engine()
+    best = choose_engine(training=True)
     plain = Engine(best.device, "fp32")
     ways = [
         Way("fp32, as it comes", step(plain, inputs, masks, channels_last=False)),
@@ -95,6 +113,9 @@ def main(grid: int, batch: int, repeats: int, out: Path) -> None:
     ]
     if best != plain:
         ways.append(Way(f"brs ({best})", step(best, inputs, masks, channels_last=True)))
+    if compiled:
+        run = step(best, inputs, masks, channels_last=True, compiled=True)
+        ways.append(Way(f"torch.compile ({best}), after its first step", run))
     flop = batch * GFLOP_PER_SLICE_AT_256 * (grid / 256) ** 2 * 1e9
     result = compare(
         "one training step",

@@ -63,6 +63,8 @@ class Manifest:
     """Of the float32 weights as one safetensors file: which weights these are."""
     packed_sha256: str = ""
     """Of the file itself when its weights are packed; else empty."""
+    int8: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of an int8 network beside the weights (``model.int8``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,14 @@ def read_weights(path: Path) -> tuple[dict[str, NDArray[np.generic]], Manifest]:
 
 def _write(path: Path, data: bytes, manifest: Manifest) -> Manifest:
     write_atomically(path, data)
+    write_manifest(manifest, path)
+    return manifest
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write the manifest of the weights at ``path``, which stay as they are."""
     text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
     write_atomically(path.with_suffix(".json"), text.encode())
-    return manifest
 
 
 def _arrays(network: "nn.Module") -> dict[str, NDArray[np.generic]]:

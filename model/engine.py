@@ -1,14 +1,12 @@
 """Which device, precision and runtime a network is computed with."""
 
 import sys
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import DeviceError
 
-BF16_MUST_BE_FASTER_BY = 1.3
 DEVICES = Path("/dev")
 GPU_NODES = ("nvidia[0-9]*", "nvmap", "dxg", "kfd")
 """NVIDIA cards, Jetson, Windows' GPU in WSL, and AMD cards."""
@@ -16,7 +14,7 @@ GPU_NODES = ("nvidia[0-9]*", "nvmap", "dxg", "kfd")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A device, a precision (``fp32`` or ``bf16``), and who computes."""
+    """A device, a precision (``fp32``, ``bf16`` or ``int8``), and who computes."""
 
     device: str
     precision: str
@@ -47,8 +45,13 @@ def may_have_gpu(devices: Path = DEVICES) -> bool:
     return any(any(devices.glob(node)) for node in GPU_NODES)
 
 
-def choose_engine(*, device: str = "auto", precision: str = "auto") -> Engine:
+def choose_engine(
+    *, device: str = "auto", precision: str = "auto", training: bool = False
+) -> Engine:
     """Return PyTorch's engine, with ``auto`` decided by what the machine has.
+
+    The precision that is faster to predict with may not be the faster one to train
+    with, so each is measured where a CPU is used (``model.bf16_probe``).
 
     Raises
     ------
@@ -67,32 +70,15 @@ def choose_engine(*, device: str = "auto", precision: str = "auto") -> Engine:
             mend="give the container a GPU, or choose the device cpu or auto",
         )
     if precision == "auto":
-        precision = "bf16" if _bf16_pays(device) else "fp32"
+        precision = "bf16" if _bf16_pays(device, training=training) else "fp32"
     return Engine(device, precision)
 
 
-def _bf16_pays(device: str) -> bool:
-    """Say whether bf16 is faster here; without AMX or AVX512 it is 30 times slower."""
-    import torch
-
+def _bf16_pays(device: str, *, training: bool) -> bool:
     if device != "cpu":
+        import torch
+
         return bool(torch.cuda.is_bf16_supported())
-    return _conv_seconds(enabled=True) * BF16_MUST_BE_FASTER_BY < _conv_seconds(
-        enabled=False
-    )
+    from model.bf16_probe import bf16_pays
 
-
-def _conv_seconds(*, enabled: bool) -> float:
-    """Time the middle of three small convolutions."""
-    import torch
-    from torch import nn
-
-    convolution = nn.Conv2d(64, 64, 3, padding=1).to(memory_format=torch.channels_last)
-    slices = torch.ones(1, 64, 32, 32).to(memory_format=torch.channels_last)
-    seconds = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-        for _ in range(3):
-            start = time.perf_counter()
-            convolution(slices)
-            seconds.append(time.perf_counter() - start)
-    return sorted(seconds)[1]
+    return bf16_pays(training=training)

@@ -46,12 +46,22 @@ def held_out_slices(grid_px: int) -> NDArray[np.float32]:
     return held_out_stack(grid_px).voxels[::STEP]
 
 
+def some_slices(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return as many slices of a stack as of the held-out one, evenly from it."""
+    return voxels[:: max(1, STEP * len(voxels) // SLICES)]
+
+
 def held_out_stack(grid_px: int) -> SliceStack:
+    """Return the stack of the synthetic patient that is kept apart."""
+    return synthetic_stack(SEED, grid_px)
+
+
+def synthetic_stack(seed: int, grid_px: int) -> SliceStack:
     """Return the stack of one synthetic patient."""
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     patient = draw_patient(rng)
     site = draw_site(rng, slices=SLICES, matrix_px=MATRIX_PX)
-    case = make_case(patient, site, seed=SEED)
+    case = make_case(patient, site, seed=seed)
     return to_stack(*case.phases[:2], grid_px=grid_px)
 
 

@@ -1,5 +1,7 @@
 """A network run by OpenVINO on the CPU, without PyTorch."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,8 @@ from model.errors import DeviceError
 from model.openvino_graph import Weights, build_graph
 from model.quiet_openvino import openvino
 
-PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""Of what a graph leaves open: one in int8 says itself what is computed so."""
 
 
 def capabilities() -> tuple[str, ...]:
@@ -40,9 +43,19 @@ class OpenVinoRunner:
                 needed="a CPU with AMX or AVX512-BF16",
                 mend="choose the precision fp32 or auto",
             )
+        self._compile(build_graph(weights), engine)
+
+    @classmethod
+    def of_graph(cls, graph: openvino.Model, engine: Engine) -> Self:
+        """Return a graph of the network compiled, such as one in int8."""
+        runner = cls.__new__(cls)
+        runner._compile(graph, engine)
+        return runner
+
+    def _compile(self, graph: openvino.Model, engine: Engine) -> None:
         self.engine = engine
         self._compiled = openvino.Core().compile_model(
-            build_graph(weights),
+            graph,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": PRECISIONS[engine.precision],

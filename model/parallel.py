@@ -132,6 +132,8 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
     def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Move the running statistics as BatchNorm2d does, the variance unbiased."""
+        if not self.track_running_stats:
+            return
         if self.running_mean is None or self.running_var is None:
             return
         share = 0.0 if self.momentum is None else self.momentum

@@ -39,6 +39,9 @@ class TrainConfig:
     """Beyond the paper: before each validation BatchNorm's statistics are measured
     anew over so many training slices; 0 keeps the running average, which small
     batches leave noisy."""
+    accumulate: int = 1
+    """Parts in which a batch is computed, for cards that do not hold it at once; the
+    loss stays that of the whole batch, BatchNorm sees the parts."""
     deterministic: bool = False
 
 
@@ -60,6 +63,28 @@ class EpochRecord:
     learning_rate: float
     duration_s: float
     emitted_g: float | None
+    """Of the fold so far."""
+    energy_kwh: float | None = None
+    """Of this epoch."""
+
+    def told(self, config: TrainConfig) -> str:
+        """Return the epoch as a line of a log."""
+        energy = (
+            "unknown" if self.energy_kwh is None else f"{1e3 * self.energy_kwh:.3g}"
+        )
+        return (
+            f"{self.epoch + 1} of at most {config.epochs}: validation loss "
+            f"{self.validation_loss:.3f}, {self.duration_s:.0f} s, energy {energy} Wh"
+        )
+
+
+def since(history: Sequence[EpochRecord], energy_kwh: float | None) -> float | None:
+    """Return what was used after ``history``, of what the fold used as a whole."""
+    before = [record.energy_kwh for record in history]
+    known = [used for used in before if used is not None]
+    if energy_kwh is None or len(known) < len(before):
+        return None
+    return energy_kwh - sum(known)
 
 
 def history_csv(history: Sequence[EpochRecord]) -> bytes:
@@ -68,10 +93,9 @@ def history_csv(history: Sequence[EpochRecord]) -> bytes:
     rows = [asdict(record) for record in history]
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        row | {"emitted_g": "unknown" if row["emitted_g"] is None else row["emitted_g"]}
-        for row in rows
-    )
+    for row in rows:
+        told = {k: "unknown" if value is None else value for k, value in row.items()}
+        writer.writerow(told)
     return text.getvalue().encode()
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from tqdm import tqdm
 
 from model.atomic import write_atomically
-from model.batches import batches, halved
-from model.carbon import Footprint, together
+from model.batches import Feed, batches, halved, open_feed
+from model.carbon import Footprint, as_footprint, together
 from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
 from model.engine import Engine
 from model.errors import TrainingError
-from model.loss import dice_loss_of, dice_sums
 from model.parallel import ALONE, Ranks, Shared
+from model.passes import calibrate, validate
 from model.progress import (
     Budget,
     EpochRecord,
@@ -31,12 +31,12 @@ from model.progress import (
     finished,
     history_csv,
     over_budget,
+    since,
 )
 from model.resume import read_progress, read_state, write_state
+from model.step import Learner
 
 logger = logging.getLogger(__name__)
-
-CALIBRATION_BATCH = 8
 
 
 def _unmeasured() -> Footprint | None:
@@ -76,7 +76,8 @@ class _Run:
 
     config: TrainConfig
     network: nn.Module
-    shared: Shared
+    learner: Learner
+    feed: Feed
     optimizer: RAdam
     scheduler: CosineAnnealingLR | ReduceLROnPlateau
     history: list[EpochRecord]
@@ -94,20 +95,14 @@ def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> Fi
         If a carbon budget is asked for where no energy can be measured.
     """
     torch.use_deterministic_algorithms(config.deterministic)
-    run = _prepare(network, config, bench)
+    run = _prepare(network, fold, config, bench)
     started = time.monotonic()
     stopped_by = finished(run.history, config)
     while not stopped_by:
         record = _one_epoch(run, fold, bench)
         _keep(run, record, bench)
         if bench.ranks.leads:
-            logger.info(
-                "epoch %d of at most %d: validation loss %.3f, %.0f s",
-                record.epoch + 1,
-                config.epochs,
-                record.validation_loss,
-                record.duration_s,
-            )
+            logger.info("epoch %s", record.told(config))
         minutes = bench.ranks.agreed((time.monotonic() - started) / 60)
         stopped_by = finished(run.history, config) or over_budget(
             record, bench.budget, minutes=minutes
@@ -123,12 +118,7 @@ def footprint_before(folder: Path) -> Footprint | None:
     return as_footprint(record) if record else None
 
 
-def as_footprint(record: Mapping[str, Any]) -> Footprint:
-    """Return the footprint that ``asdict`` and JSON made a record of."""
-    return Footprint(**{**record, "devices": tuple(record["devices"])})
-
-
-def _prepare(network: nn.Module, config: TrainConfig, bench: Bench) -> _Run:
+def _prepare(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> _Run:
     network.to(bench.engine.device).to(memory_format=torch.channels_last)
     shared = Shared(network, bench.ranks)
     optimizer = RAdam(
@@ -138,7 +128,9 @@ def _prepare(network: nn.Module, config: TrainConfig, bench: Bench) -> _Run:
         foreach=True,
     )
     scheduler = _scheduler(optimizer, config)
-    run = _Run(config, network, shared, optimizer, scheduler, [])
+    learner = Learner(shared, optimizer, bench.engine, config.accumulate)
+    feed = open_feed(bench.store, (*fold.train, *fold.validation), bench.engine)
+    run = _Run(config, network, learner, feed, optimizer, scheduler, [])
     path = bench.folder / "state.safetensors"
     if path.exists():
         progress = read_state(path, network, optimizer)
@@ -178,21 +170,23 @@ def _one_epoch(run: _Run, fold: Fold, bench: Bench) -> EpochRecord:
     learning_rate = float(run.optimizer.param_groups[0]["lr"])
     infos = [bench.store.info(case_id) for case_id in fold.train]
     order = epoch_order(infos, seed=config.seed, epoch=epoch)
-    train_loss = _train(run, order, bench)
+    train_loss = _train(run, order)
     if config.calibration_slices:
-        calibrate(run.network, order[: config.calibration_slices], bench)
-    validation_loss = validate(run.network, fold.validation, bench)
+        calibrate(run.network, order[: config.calibration_slices], run.feed)
+    validation_loss = validate(run.network, fold.validation, run.feed, bench.ranks)
     if isinstance(run.scheduler, ReduceLROnPlateau):
         run.scheduler.step(validation_loss)
     else:
         run.scheduler.step()
+    used = _footprint(bench)
     return EpochRecord(
         epoch=epoch,
         train_loss=train_loss,
         validation_loss=validation_loss,
         learning_rate=learning_rate,
         duration_s=time.monotonic() - started,
-        emitted_g=_grams(_footprint(bench)),
+        emitted_g=_grams(used),
+        energy_kwh=since(run.history, used.energy_kwh if used else None),
     )
 
 
@@ -200,15 +194,15 @@ def _epoch_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
+def _train(run: _Run, order: Sequence[SliceIndex]) -> float:
     """Run one pass over ``order``; return the mean Dice loss of its batches."""
     run.network.train()
-    config, shared, losses = run.config, run.shared, []
+    config, losses = run.config, []
     steps = -(-len(order) // config.batch)
     chance = torch.rand(len(order)) < 0.5
     mirrored = chance.numpy() & config.mirror
     bar = tqdm(
-        batches(order, config.batch, bench.store, bench.engine, mirrored),
+        batches(order, config.batch, run.feed, mirrored),
         total=steps,
         desc=f"epoch {len(run.history) + 1}/{config.epochs}",
         leave=False,
@@ -217,49 +211,8 @@ def _train(run: _Run, order: Sequence[SliceIndex], bench: Bench) -> float:
     coarse = len(run.history) < config.coarse_epochs
     for whole, whole_masks in bar:
         slices, masks = halved(whole, whole_masks) if coarse else (whole, whole_masks)
-        run.optimizer.zero_grad(set_to_none=True)
-        with shared.divided(len(slices)) as own:
-            with bench.engine.autocast():
-                logits = shared.trained(slices[own])
-            sums = shared.summed(dice_sums(logits.float(), masks[own]))
-            loss = dice_loss_of(sums)
-            loss.backward()  # type: ignore[no-untyped-call]
-        run.optimizer.step()
-        losses.append(loss.detach())
+        losses.append(run.learner.step(slices, masks))
     return float(torch.stack(losses).mean())
-
-
-@torch.inference_mode()
-def calibrate(network: nn.Module, order: Sequence[SliceIndex], bench: Bench) -> None:
-    """Set BatchNorm's statistics to their mean over the slices of ``order``."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean instead of a moving one
-    network.train()
-    for slices, _ in batches(order, CALIBRATION_BATCH, bench.store, bench.engine):
-        with bench.engine.autocast():
-            network(slices)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
-@torch.inference_mode()
-def validate(network: nn.Module, case_ids: Sequence[str], bench: Bench) -> float:
-    """Return the Dice loss (1) over all voxels of the cases, 0 to 1, no epsilon."""
-    network.eval()
-    overlap = total = torch.zeros((), dtype=torch.float64)
-    for case_id in case_ids[bench.ranks.rank :: bench.ranks.count]:
-        slices = bench.store.info(case_id).slices
-        order = [(case_id, index) for index in range(slices)]
-        for batch, masks in batches(order, 8, bench.store, bench.engine):
-            with bench.engine.autocast():
-                probability = network(batch).float().sigmoid()
-            overlap = overlap + (probability * masks).sum().double().cpu()
-            total = total + (probability + masks).sum().double().cpu()
-    overlap, total = bench.ranks.summed(torch.stack((overlap, total)))
-    return float(1 - 2 * overlap / total)
 
 
 def _footprint(bench: Bench) -> Footprint | None:

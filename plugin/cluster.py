@@ -184,7 +184,7 @@ def _check(crew: Crew) -> None:
 
 
 def _choose(device: str, precision: str) -> Engine:
-    return choose_engine(device=device, precision=precision)
+    return choose_engine(device=device, precision=precision, training=True)
 
 
 def _perform(task: Task, lab: Lab) -> None:

@@ -30,6 +30,8 @@ from plugin.proofs import Proofs, Subject
 logger = logging.getLogger(__name__)
 
 REFERENCE_PRECISION = "fp32"
+INT8 = "int8"
+"""Only for weights that ``brs quantize`` accepted, and only when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,14 @@ def open_checkpoint(path: Path, wish: Wish, proofs: Proofs) -> Choice:
     refused = []
     for engine in candidates(wish):
         fidelity = _fidelity(path, engine, proofs)
-        if fidelity is None or fidelity.is_enough:
+        if fidelity is None or fidelity.dice >= _needed_dice(path, engine):
             return Choice(_on(engine, path), engine, fidelity)
         refused.append(f"Dice {fidelity.dice:.4f} with {engine}")
         logger.warning("%s: engine not used: %s", path.name, refused[-1])
     raise CheckpointError(
         path.name,
         found=" and ".join(refused),
-        needed=f"Dice {NEEDED_DICE} with the masks of fp32 PyTorch",
+        needed=f"Dice {_needed_dice(path, engine)} with the masks of fp32 PyTorch",
         mend="leave engine and precision to auto, or choose torch and fp32",
     )
 
@@ -81,6 +83,9 @@ def open_checkpoint(path: Path, wish: Wish, proofs: Proofs) -> Choice:
 def candidates(wish: Wish) -> Iterator[Engine]:
     """Yield the engines that fulfil a wish, the fastest first."""
     device = _device(wish)
+    if wish.precision == INT8:
+        yield _int8(wish, device)
+        return
     if device == "cpu" and wish.engine != "torch":
         for precision in _openvino_precisions(wish.precision):
             yield Engine("cpu", precision, "openvino")
@@ -108,6 +113,25 @@ def _device(wish: Wish) -> str:
     return choose_engine(device=wish.device, precision="fp32").device
 
 
+def _int8(wish: Wish, device: str) -> Engine:
+    """Return OpenVINO's engine in int8, which nothing stands in for."""
+    if device != "cpu" or wish.engine == "torch":
+        raise DeviceError(
+            f"precision {INT8}",
+            found=f"the engine {wish.engine} on {device}",
+            needed="OpenVINO on a CPU",
+            mend="choose the device cpu and the engine auto, or another precision",
+        )
+    return Engine("cpu", INT8, "openvino")
+
+
+def _needed_dice(path: Path, engine: Engine) -> float:
+    """Return the Dice that an engine needs, for int8 that of its record."""
+    if engine.precision != INT8:
+        return NEEDED_DICE
+    return float(read_manifest(path).int8.get("needed_dice", NEEDED_DICE))
+
+
 def _openvino_precisions(wanted: str) -> tuple[str, ...]:
     from model.openvino_runner import has_bf16
 
@@ -120,10 +144,16 @@ def subject_of(manifest: Manifest, engine: Engine) -> Subject:
     """Return what a proof of these weights on this engine is about."""
     return Subject(
         weights_sha256=manifest.weights_sha256,
-        engine=str(engine),
+        engine=_name(manifest, engine),
         runtime=f"{engine.runtime} {version(engine.runtime)}",
         processor=_processor(engine),
     )
+
+
+def _name(manifest: Manifest, engine: Engine) -> str:
+    """Return the engine's name, with which int8 network it is where it is one."""
+    made = manifest.int8.get("sha256", "")[:12] if engine.precision == INT8 else ""
+    return f"{engine}-{made}" if made else str(engine)
 
 
 def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
@@ -155,8 +185,19 @@ def _on(engine: Engine, path: Path) -> Checkpoint | ReadyCheckpoint:
         return read_checkpoint(path)
     from model.openvino_runner import OpenVinoRunner
 
+    if engine.precision == INT8:
+        return _ready_int8(path, engine)
     weights, manifest = read_weights(path)
     return ReadyCheckpoint(OpenVinoRunner(weights, engine), manifest)
+
+
+def _ready_int8(path: Path, engine: Engine) -> ReadyCheckpoint:
+    from model.int8 import read_graph
+    from model.openvino_runner import OpenVinoRunner
+
+    manifest = read_manifest(path)
+    graph = read_graph(path, manifest.int8)
+    return ReadyCheckpoint(OpenVinoRunner.of_graph(graph, engine), manifest)
 
 
 def _runner(path: Path, engine: Engine) -> Runner:

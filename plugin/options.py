@@ -92,6 +92,15 @@ strategy_option = option(
     default="bag",
     help="How sessions are chosen for annotation.",
 )
+test_share_option = option(
+    "--test-share",
+    default=0.2,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the patients kept out of every selection, to test all on the same.",
+)
+minutes_per_slice_option = option(
+    "--minutes-per-slice", default=0.5, help="Assumed, to draw one slice by hand."
+)
 seed_option = option("--seed", default=0, help="Seed of every random choice.")
 engine_option = option(
     "--engine",
@@ -117,6 +126,12 @@ precision_option = option(
     type=click.Choice(["auto", "fp32", "bf16"]),
     default="auto",
     help="auto takes bf16 where it is faster.",
+)
+inference_precision_option = option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "int8"]),
+    default="auto",
+    help="auto takes bf16 where it is faster; int8 needs brs quantize first.",
 )
 
 
@@ -148,7 +163,10 @@ def training_options(command: Command) -> Command:
     return config_options(command)
 
 
-_ENGINE = (engine_option, device_option, precision_option, scope_option, cache_option)
+_ENGINE = (
+    *(engine_option, device_option, inference_precision_option),
+    *(scope_option, cache_option),
+)
 emission_option = option(
     "--emission-factor",
     default=0.475,
@@ -164,6 +182,12 @@ _CONFIG = (
     option("--fold", type=int, help="Train only this fold, from 0."),
     option("--epochs", default=100, help="At most this many epochs."),
     option("--batch", default=8, help="Slices per step."),
+    option(
+        "--accumulate",
+        type=click.IntRange(1),
+        default=1,
+        help="Compute a step's batch in so many parts, on a card that is too small.",
+    ),
     option("--learning-rate", default=1e-3, help="Of RAdam, at the start."),
     option(
         "--schedule",

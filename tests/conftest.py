@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -11,6 +12,9 @@ from standin.accounts import Accounts, Token
 from synthetic import SECRETS
 
 from model.errors import BrsError
+
+if TYPE_CHECKING:
+    from model.pretraining.bank import Bank
 
 # How fast a machine is beside other work is no property of the code.
 settings.register_profile("patient", deadline=None)
@@ -67,7 +71,8 @@ def discreet(
 def no_waiting_for_the_disk() -> Iterator[None]:
     """Flush nothing in this process: a test cannot pull the plug.
 
-    What is flushed, and when, is told by tests that listen to ``os.fsync`` themselves.
+    A handle that is not open still fails. What is flushed, and when, is told by tests
+    that listen to ``os.fsync`` themselves.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
@@ -88,3 +93,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from service import small_checkpoint
 
     return small_checkpoint(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> "Bank":
+    """Return a bank of one painted patient: it takes seconds to paint."""
+    from model.pretraining.bank import BankPlan, open_bank
+
+    return open_bank(tmp_path_factory.mktemp("bank"), BankPlan(patients=1, seed=5))

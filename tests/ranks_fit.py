@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from cases import small_network
 from safetensors.torch import save_file
+from torch import nn
 
 from model.carbon import Footprint
 from model.dataset import CaseStore, Fold
@@ -43,9 +44,18 @@ def main(store: Path, folder: Path, epochs: int, ranks: Ranks) -> None:
         ranks=ranks,
     )
     result = fit(network, FOLD, replace(CONFIG, epochs=epochs), bench)
-    weights = {k: v.contiguous() for k, v in network.state_dict().items()}
-    save_file(weights, folder.with_name(f"{folder.name}-{ranks.rank}.safetensors"))
+    save(network, folder.with_name(f"{folder.name}-{ranks.rank}.safetensors"))
     assert len(result.history) == epochs
+    in_parts = replace(CONFIG, epochs=1, accumulate=2)
+    folder = folder.with_name(f"{folder.name}-parts")
+    network = small_network(seed=0 if ranks.leads else 99)
+    fit(network, FOLD, in_parts, replace(bench, folder=folder))
+    save(network, folder.with_name(f"{folder.name}-{ranks.rank}.safetensors"))
+
+
+def save(network: nn.Module, path: Path) -> None:
+    weights = {k: v.contiguous() for k, v in network.state_dict().items()}
+    save_file(weights, path)
 
 
 if __name__ == "__main__":

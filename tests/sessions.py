@@ -1,5 +1,6 @@
 """Whole sessions for archive tests: a tiny DCE pair, masks, and a fixed segmenter."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from highdicom import Volume
 from synthetic import Plan, slices, write
 from torch import nn
 
-from model.checkpoint import Checkpoint, Manifest
+from model.checkpoint import Checkpoint, Manifest, ReadyCheckpoint
 from model.engine import Engine
 from model.network import new_network
 from plugin.exchange import store_human_mask
@@ -16,6 +17,12 @@ from plugin.pipeline import Segmenter
 from plugin.rules import DceRules
 from plugin.segment import Delivery
 from plugin.session import OpenSession, open_session
+
+ENGINES = (
+    *("torch-cpu-fp32", "torch-cpu-bf16"),
+    *("openvino-cpu-fp32", "openvino-cpu-bf16"),
+)
+"""The first is the reference, and what tests run on unless told otherwise."""
 
 
 def archive_with(root: Path, *session_ids: str) -> FolderArchive:
@@ -61,9 +68,24 @@ def delivery(output: Path) -> Delivery:
 
 
 def untrained_segmenter(*, seed: int = 0, says: bool = True) -> Segmenter:
-    """Return a segmenter that calls every pixel breast, or none."""
+    """Return a segmenter that calls every pixel breast, or none.
+
+    It runs on the engine that BRS_TEST_ENGINE names, such as openvino-cpu-bf16.
+    """
     checkpoint = untrained_checkpoint(seed=seed, says=says)
-    return Segmenter(checkpoint, Engine("cpu", "fp32"))
+    return on_engine(checkpoint, os.environ.get("BRS_TEST_ENGINE") or ENGINES[0])
+
+
+def on_engine(checkpoint: Checkpoint, name: str) -> Segmenter:
+    runtime, device, precision = name.split("-")
+    engine = Engine(device, precision, runtime)
+    if runtime == "torch":
+        return Segmenter(checkpoint, engine)
+    from model.openvino_runner import OpenVinoRunner
+
+    weights = {k: v.numpy() for k, v in checkpoint.network.state_dict().items()}
+    runner = OpenVinoRunner(weights, engine)
+    return Segmenter(ReadyCheckpoint(runner, checkpoint.manifest), engine)
 
 
 def untrained_checkpoint(*, seed: int = 0, says: bool = True) -> Checkpoint:

@@ -103,7 +103,7 @@ def test_one_slice_that_does_not_fit_is_an_error() -> None:
 
 
 def test_automatic_engine_is_one_this_machine_has() -> None:
-    engine = choose_engine()
+    engine = choose_engine(training=True)
     assert engine.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert engine.precision in {"fp32", "bf16"}
     assert choose_engine(precision="fp32").precision == "fp32"

@@ -20,12 +20,11 @@ from safetensors.torch import load_file
 from sessions import annotate, archive_with
 from torch import nn
 
-from model.carbon import together
+from model.carbon import as_footprint, together
 from model.dataset import CaseStore
 from model.engine import Engine
 from model.parallel import ALONE, Ranks, Shared, SharedBatchNorm2d, SharedDropout
 from model.resume import read_progress
-from model.train import as_footprint
 from plugin import ranks as plugin_ranks
 from plugin.ranks import rank_meters
 
@@ -105,6 +104,9 @@ class Meter:
     def energy_j(self) -> float | None:
         return None
 
+    def processes(self) -> int | None:
+        return None
+
 
 class Told(Ranks):
     """A rank that knows what the others measure."""
@@ -167,11 +169,12 @@ def test_two_ranks_killed_and_resumed_end_with_one_process_s_weights(
     again = torchrun("ranks_fit.py", store.root, tmp_path / "two", epochs)
     assert again.communicate(timeout=PATIENCE_S)
     assert again.returncode == 0
-    files = ("one-0", "two-0", "two-1")
-    one, first, second = (load_file(tmp_path / f"{n}.safetensors") for n in files)
-    for name, weights in one.items():
-        assert torch.equal(first[name], second[name]), name
-        torch.testing.assert_close(first[name], weights, rtol=1e-3, atol=1e-4)
+    for kind in ("", "-parts"):
+        files = (f"one{kind}-0", f"two{kind}-0", f"two{kind}-1")
+        one, first, second = (load_file(tmp_path / f"{n}.safetensors") for n in files)
+        for name, weights in one.items():
+            assert torch.equal(first[name], second[name]), name
+            torch.testing.assert_close(first[name], weights, rtol=1e-3, atol=1e-4)
     losses = [
         [row["validation_loss"] for row in read_progress(at)["history"]]
         for at in (tmp_path / "one" / "state.safetensors", state)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model.engine import Engine
 from model.errors import TrainingError
-from model.pretraining.bank import Bank, BankPlan, open_bank
+from model.pretraining.bank import Bank
 from model.pretraining.loop import Desk, pretrain
 from model.pretraining.recipe import (
     DEFAULT_RECIPE,
@@ -49,11 +49,6 @@ def tiny_network() -> nn.Module:
         nn.Dropout(0.3),
         nn.Conv2d(4, 1, 1),
     )
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    return open_bank(tmp_path_factory.mktemp("bank"), BankPlan(patients=1, seed=4))
 
 
 def desk_at(folder: Path, bank: Bank, publish: Publish, *, steps: int = 6) -> Desk:

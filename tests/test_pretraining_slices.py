@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.preprocess import network_input, robust_maximum
-from model.pretraining.bank import BREAST, Bank, BankPlan, open_bank
+from model.pretraining.bank import BREAST, Bank
 from model.pretraining.coil import Coil
 from model.pretraining.look import Look, draw_look
 from model.pretraining.sampler import Batches, Mix, Stage
@@ -35,11 +35,6 @@ CLEAN = Faults(
     noise=0.0,
     pedestal=0.0,
 )
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Bank:
-    return open_bank(tmp_path_factory.mktemp("bank"), BankPlan(patients=1, seed=5))
 
 
 def batches(bank: Bank, seed: int = 1) -> Batches:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.test_time import STEPS, Case, near_ends, score, summary
+from benchmarks.test_time import STEPS, Case, score, summary
 from model.refine import Refinement
 
 
@@ -23,12 +23,6 @@ def test_scores_are_those_of_arithmetic() -> None:
     assert found.dice == pytest.approx(160 / 180)
     # 4 px of 4 breast-free slices of 64.
     assert found.false_share == pytest.approx(4 / 256)
-
-
-def test_the_ends_reach_15_mm_to_both_sides() -> None:
-    filled = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1], bool)
-    assert np.flatnonzero(near_ends(filled, 5.0)).tolist() == [1, 2, 3, 4, 5, 6]
-    assert not near_ends(np.ones(4, bool), 5.0).any()
 
 
 def test_a_step_that_helps_shows_it() -> None:

@@ -12,21 +12,20 @@ import torch
 from cases import case_info, filled_store, small_network
 from torch import Tensor, nn
 
-from model.batches import batches, halved
+from model.batches import Feed, batches, halved, open_feed
 from model.carbon import Footprint, footprint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import TrainingError
 from model.hold import held
+from model.passes import calibrate, validate
 from model.preprocess import network_input
-from model.progress import Budget, TrainConfig
+from model.progress import Budget, TrainConfig, since
 from model.train import (
     Bench,
     FitResult,
-    calibrate,
     fit,
     footprint_before,
-    validate,
 )
 
 FOLD = Fold(0, train=("a", "b"), validation=("c",))
@@ -36,6 +35,10 @@ CONFIG = TrainConfig(grid_px=32, epochs=2, batch=4, deterministic=True)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
     return filled_store(tmp_path_factory.mktemp("store"), ("a", "b", "c"))
+
+
+def feed(store: CaseStore) -> Feed:
+    return open_feed(store, FOLD.train, Engine("cpu", "fp32"))
 
 
 def bench(store: CaseStore, folder: Path, **changes: object) -> Bench:
@@ -95,7 +98,7 @@ def test_the_best_epochs_weights_are_left_in_the_network(
     result, network = trained(store, tmp_path, replace(CONFIG, epochs=3))
     losses = [record.validation_loss for record in result.history]
     assert losses[result.best_epoch] == min(losses)
-    found = validate(network, FOLD.validation, bench(store, tmp_path))
+    found = validate(network, FOLD.validation, feed(store))
     assert found == pytest.approx(min(losses), abs=1e-6)
 
 
@@ -106,7 +109,7 @@ def test_best_weights_are_not_the_last_ones_where_those_are_worse(
     result, network = trained(store, tmp_path, config)
     losses = [record.validation_loss for record in result.history]
     assert result.best_epoch < len(losses) - 1
-    found = validate(network, FOLD.validation, bench(store, tmp_path))
+    found = validate(network, FOLD.validation, feed(store))
     assert found == pytest.approx(min(losses), abs=1e-6)
     assert found < losses[-1] - 1e-3
 
@@ -229,15 +232,27 @@ def test_history_is_written_as_it_grows(store: CaseStore, tmp_path: Path) -> Non
     rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {row["emitted_g"] for row in rows} == {"unknown"}
+    assert {row["energy_kwh"] for row in rows} == {"unknown"}
 
 
-def test_mirroring_turns_image_and_mask_together(
-    store: CaseStore, tmp_path: Path
-) -> None:
-    made = bench(store, tmp_path)
+def test_every_epoch_tells_its_own_energy(store: CaseStore, tmp_path: Path) -> None:
+    # Two readings an epoch: one for its record, one for what the state keeps.
+    meter = iter([1.0, 1.1, 3.0, 3.1])
+
+    def measure() -> Footprint:
+        return replace(ONE_GRAM, energy_kwh=next(meter))
+
+    result, _ = trained(store, tmp_path, footprint=measure)
+    assert [row.energy_kwh for row in result.history] == [1.0, 2.0]
+    assert result.history[1].told(CONFIG).endswith("energy 2e+03 Wh")
+    assert since(result.history, None) is None
+    assert since([replace(result.history[0], energy_kwh=None)], 4.0) is None
+
+
+def test_mirroring_turns_image_and_mask_together(store: CaseStore) -> None:
     order = [("a", 0), ("a", 0)]
     turned = np.array([False, True])
-    ((slices, masks),) = batches(order, 2, made.store, made.engine, turned)
+    ((slices, masks),) = batches(order, 2, feed(store), turned)
     assert torch.equal(slices[1], slices[0].flip(-1))
     assert torch.equal(masks[1], masks[0].flip(-1))
     assert not torch.equal(masks[1], masks[0])
@@ -262,20 +277,20 @@ def test_halving_averages_the_image_and_keeps_the_masks_majority() -> None:
     assert masks[0, 0].tolist() == [[1, 0], [0, 0]]
 
 
-def test_calibration_measures_the_mean_over_the_slices(
-    store: CaseStore, tmp_path: Path
-) -> None:
+def test_calibration_measures_the_mean_over_the_slices(store: CaseStore) -> None:
     norm = nn.BatchNorm2d(2)
     order = [("a", index) for index in range(4)]
-    calibrate(norm, order, bench(store, tmp_path))
+    calibrate(norm, order, feed(store))
     seen = torch.from_numpy(network_input(store.stack("a")))
     assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-4)
     assert norm.momentum == 0.1
 
 
-def test_coarse_epochs_resume_as_they_were(store: CaseStore, tmp_path: Path) -> None:
-    config = replace(CONFIG, coarse_epochs=1, calibration_slices=4)
+def test_coarse_epochs_in_parts_resume_as_they_were(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, coarse_epochs=1, calibration_slices=4, accumulate=2)
     whole, expected = trained(store, tmp_path / "whole", config)
     with pytest.raises(Killed):
         trained(store, tmp_path / "cut", config, footprint=killed_at(3))

@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import RAdam
 from torch.utils.data import DataLoader
 
-from model.carbon import Footprint
+from model.carbon import Footprint, as_footprint
 from model.engine import Engine
 from model.errors import TrainingError
 from model.loss import dice_loss
@@ -64,7 +64,7 @@ class _Run:
     average: nn.Module
     optimizer: RAdam
     spent: Spent = field(default_factory=Spent)
-    losses: list[float] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
 
 
 def pretrain(recipe: Recipe, desk: Desk, start: nn.Module | None = None) -> Spent:
@@ -97,9 +97,7 @@ def footprint_before(folder: Path) -> Footprint | None:
     """Return what an unfinished pretraining had emitted, None when nothing was kept."""
     path = folder / STATE_FILE
     record = read_progress(path)["footprint"] if path.exists() else None
-    if not record:
-        return None
-    return Footprint(**{**record, "devices": tuple(record["devices"])})
+    return as_footprint(record) if record else None
 
 
 def _prepare(recipe: Recipe, desk: Desk, start: nn.Module | None) -> _Run:
@@ -163,7 +161,7 @@ def _step(
     loss = overlap + run.recipe.cross_entropy * entropy
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimizer.step()
-    run.losses.append(float(overlap.detach()))
+    run.losses.append(overlap.detach())
     _average(run)
 
 
@@ -216,7 +214,7 @@ def measure_statistics(
 def _log(run: _Run, desk: Desk, stage: Stage, share: float) -> None:
     if run.spent.steps % LOGGED_STEPS:
         return
-    mean = sum(run.losses) / len(run.losses)
+    mean = float(torch.stack(run.losses).mean())
     run.losses.clear()
     row = {
         "step": run.spent.steps,

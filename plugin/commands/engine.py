@@ -15,7 +15,7 @@ from plugin.options import (
     checkpoint_option,
     device_option,
     engine_option,
-    precision_option,
+    inference_precision_option,
 )
 from plugin.proofs import Proofs
 from plugin.weights import require_weights
@@ -26,7 +26,7 @@ from plugin.weights import require_weights
 @checkpoint_option
 @engine_option
 @device_option
-@precision_option
+@inference_precision_option
 @cache_option
 def engine(archive: str | None, checkpoint: str | None, **settings: Any) -> None:
     """Say which engine runs a checkpoint on this machine, and prove it now.

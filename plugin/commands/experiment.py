@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from plugin.options import (
     data_option,
     device_option,
     emission_option,
+    minutes_per_slice_option,
     option,
     output_option,
     precision_option,
     rules_option,
+    test_share_option,
     work_option,
 )
 from plugin.reports.experiment import StudyFindings, headline, study_verdict
@@ -86,12 +89,7 @@ def _share(text: str) -> float:
     help="Shares of the pool's patients to annotate.",
 )
 @option("--seeds", default="0", callback=_listed(int), help="One study each.")
-@option(
-    "--test-share",
-    default=0.2,
-    type=click.FloatRange(0, 1, max_open=True),
-    help="Share of the patients kept out of every selection, to test all on the same.",
-)
+@test_share_option
 @option(
     "--features",
     type=click.Choice([BOUNDARY, ANNOTATION]),
@@ -99,7 +97,7 @@ def _share(text: str) -> float:
     help="What strategies know: boundary, as before any annotation, or the masks.",
 )
 @data_option
-@option("--minutes-per-slice", default=0.5, help="Assumed, to draw one slice by hand.")
+@minutes_per_slice_option
 @config_options
 @device_option
 @precision_option
@@ -129,7 +127,7 @@ def _plan(left: Estimate) -> dict[str, Any]:
 
 
 def _options(settings: dict[str, Any], crew: Crew | None) -> ExperimentOptions:
-    choose = crew.engine if crew else choose_engine
+    choose = crew.engine if crew else partial(choose_engine, training=True)
     replay: Path | None = settings["replay"]
     return ExperimentOptions(
         design=Design(

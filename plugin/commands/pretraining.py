@@ -37,7 +37,9 @@ def pretrain(output: Path, work: Path | None, **settings: Any) -> None:
         output=output,
         work=work or output / "work",
         engine=choose_engine(
-            device=settings["device"], precision=settings["precision"]
+            device=settings["device"],
+            precision=settings["precision"],
+            training=True,
         ),
         recipe=read_recipe(settings["recipe"] or DEFAULT_RECIPE),
         limits=Limits(

@@ -26,6 +26,7 @@ PREFIX: Final = "BRS_"
 CALLER: Final = re.compile(r"([^@]+)(?:@(.+))?")
 DESTINATION: Final = re.compile(r"([^=]+)=([^@]+)@(.+):(\d+)")
 MOST_WORKERS: Final = 64
+PRECISIONS: Final = ("auto", "fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MOST_WORKERS:
             raise wrong("workers", str(self.workers), f"1 to {MOST_WORKERS}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise wrong("precision", repr(self.precision), "auto, fp32 or bf16")
+        if self.precision not in PRECISIONS:
+            raise wrong("precision", repr(self.precision), "auto, fp32, bf16 or int8")
         if self.grace_s < 0 or self.longest_job_s <= 0:
             raise wrong("grace_s, longest_job_s", "less than nothing", "seconds")
         _check_destinations(self.destinations, self.listener)

@@ -1,17 +1,20 @@
 """Files of an archive, pulled to disk and verified; what is there is not pulled again.
 
-A scan comes as one zip first, because thousands of small requests are slow; whatever
-is missing after that comes file by file. No name that the server sends becomes a
-path: a file is stored under the hash of its name.
+A scan comes as one zip, because thousands of small requests are slow, or file by file
+where the server compresses the zip more slowly than files come: the first files and
+the zip's first megabyte are timed. Whatever is missing after a zip comes file by
+file. No name that the server sends becomes a path: a file is stored under the hash of
+its name.
 """
 
 import hashlib
 import logging
 import shutil
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +32,14 @@ logger = logging.getLogger(__name__)
 ZIP_FROM_FILES = 8
 """Fewer missing files than this come one by one."""
 WORKERS = 4
+PROBE_BYTES = 1 << 20
+"""Of a zip; then it is known whether it is compressed, and how fast it comes."""
+SHRINKS = 2.0
+"""Times smaller that MR images become at best: a zip is not thought too slow."""
+STORED = 0
+"""The method of a zip's members that are not compressed."""
+MEMBER_START = b"PK\x03\x04"
+METHOD_AT, METHOD_END = 8, 10
 MD5_LENGTH = 32
 PREAMBLE_BYTES = 128
 BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -58,10 +69,11 @@ def pull(client: XnatClient, files: Sequence[RemoteFile], folder: Path) -> None:
     missing = _missing(wanted)
     _check_room(folder, missing)
     try:
-        if len(missing) >= ZIP_FROM_FILES:
-            _pull_zip(client, missing)
-            missing = _missing(missing)
         with ThreadPoolExecutor(WORKERS) as pool:
+            if len(missing) >= ZIP_FROM_FILES:
+                rate = _probed(client, missing[:WORKERS], pool)
+                _pull_zip(client, _missing(missing), files_bytes_per_s=rate)
+                missing = _missing(missing)
             list(pool.map(lambda item: _pull_file(client, item), missing))
     except OSError as error:
         raise _no_room(folder, error.strerror or "an I/O error") from error
@@ -107,19 +119,55 @@ def _md5() -> "hashlib._Hash":
     return hashlib.md5(usedforsecurity=False)
 
 
-def _pull_zip(client: XnatClient, missing: Sequence[Wanted]) -> None:
-    """Pull a scan's resource as one zip and keep the members that are right."""
+def _probed(client: XnatClient, first: Sequence[Wanted], pool: Executor) -> float:
+    """Pull the first files at once; return their bytes per second, 0 if one fails."""
+
+    def pulled(item: Wanted) -> bool:
+        try:
+            return not _pull_once(client, item)
+        except (PassingError, StatusError):
+            return False
+
+    began = time.perf_counter()
+    whole = all(list(pool.map(pulled, first)))
+    seconds = time.perf_counter() - began
+    return sum(item.file.size for item in first) / seconds if whole else 0.0
+
+
+def _pull_zip(
+    client: XnatClient, missing: Sequence[Wanted], *, files_bytes_per_s: float
+) -> None:
+    """Pull a scan's resource as one zip and keep the members that are right.
+
+    A zip that is compressed is left where its content comes more slowly than files.
+    """
     file = missing[0].file
     path = file.uri.partition("/files/")[0] + "/files"
+    began, rate = time.perf_counter(), 0.0
     with TemporaryFile(dir=missing[0].path.parent) as archive:
         try:
             with client.stream(path, subject_of(file), format="zip") as chunks:
                 for chunk in chunks:
                     archive.write(chunk)
+                    if not rate and archive.tell() >= PROBE_BYTES:
+                        rate = archive.tell() / (time.perf_counter() - began)
+                        if SHRINKS * rate < files_bytes_per_s and _is_deflated(archive):
+                            logger.info("%s: files are faster", subject_of(file))
+                            return
             _unpack(archive, {unquote(item.file.name): item for item in missing})
         except (PassingError, StatusError, *BAD_ZIP) as error:
             kind = type(error).__name__
             logger.info("%s: no zip (%s), file by file", subject_of(file), kind)
+
+
+def _is_deflated(archive: IO[bytes]) -> bool:
+    """Say whether the first member of a zip that is being written is compressed."""
+    end = archive.tell()
+    archive.seek(0)
+    start = archive.read(METHOD_END)
+    archive.seek(end)
+    method = int.from_bytes(start[METHOD_AT:], "little")
+    return start.startswith(MEMBER_START) and method != STORED
 
 
 def _unpack(archive: IO[bytes], wanted: dict[str, Wanted]) -> None:
@@ -133,10 +181,15 @@ def _unpack(archive: IO[bytes], wanted: dict[str, Wanted]) -> None:
                 _store(iter(partial(source.read, CHUNK_BYTES), b""), item)
 
 
+def _pull_once(client: XnatClient, item: Wanted) -> str:
+    """Pull one file; return what is wrong with it, empty when nothing is."""
+    with client.stream(item.file.uri, subject_of(item.file)) as chunks:
+        return _store(chunks, item)
+
+
 def _pull_file(client: XnatClient, item: Wanted) -> None:
     def once() -> None:
-        with client.stream(item.file.uri, subject_of(item.file)) as chunks:
-            fault = _store(chunks, item)
+        fault = _pull_once(client, item)
         if fault:
             raise PassingError(
                 subject_of(item.file),

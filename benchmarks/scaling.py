@@ -1,0 +1,173 @@
+"""How cost grows: with slices, with the matrix, with the pool, and with workers.
+
+    python -m benchmarks.scaling
+
+One run of a few minutes; every axis is a table and a figure, and says the exponent of
+the power that fits: 1 is proportional, 0 is no growth. Weights are random and small
+where the network is not what is asked about.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+
+from benchmarks.measure import Result, Way, compare, publish
+from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.ranking import STRATEGY, measured, pool
+from benchmarks.scaling_figure import exponent, write_figure
+from benchmarks.study import draw_study, write_study
+from benchmarks.study_to_seg import weights_for
+from model.preprocess import to_stack
+from model.selection import rank
+from plugin.engines import Wish, open_checkpoint
+from plugin.pipeline import Segmenter, segment_session
+from plugin.proofs import Proofs
+
+GRID_PX = 96
+"""Small: what grows is asked, not how long a slice takes."""
+SLICES, MATRIX_PX = 32, 256
+WORKERS = (1, 2, 4, 8)
+STUDIES = 8
+
+
+def segmenter(weights: Path, cache: Path) -> Segmenter:
+    """Return the segmenter on this machine's best proven engine."""
+    choice = open_checkpoint(weights, Wish(), Proofs(cache))
+    return Segmenter(choice.checkpoint, choice.engine)
+
+
+def segmented(study: Path, output: Path, ready: Segmenter) -> None:
+    """Segment one study in this process."""
+    segment_session("bench", study, output, ready)
+
+
+def study_ways(
+    folder: Path, ready: Segmenter, sizes: Sequence[tuple[int, int]]
+) -> list[tuple[float, Callable[[], object]]]:
+    """Return runs of a study of each (slices, matrix), and which of them differs."""
+    found: list[tuple[float, Callable[[], object]]] = []
+    differs = 0 if len({slices for slices, _ in sizes}) > 1 else 1
+    for size in sizes:
+        place = folder / f"{size[0]}x{size[1]}"
+        study = (
+            place
+            if place.exists()
+            else write_study(place, slices=size[0], matrix_px=size[1])
+        )
+        run = partial(segmented, study, folder / "out", ready)
+        found.append((size[differs], run))
+    return found
+
+
+def pool_ways(folder: Path, most: int) -> list[tuple[float, Callable[[], object]]]:
+    """Return runs of ordering a pool of 10, 100, ... simulated sessions."""
+    stack = to_stack(*draw_study(slices=SLICES, matrix_px=MATRIX_PX).phases[:2])
+    path = folder / "stack.npy"
+    np.save(path, stack.voxels.astype(np.float16))
+    features = measured(path, stack.placement)
+    sizes = [size for size in (10, 100, 1_000, 10_000) if size <= most]
+    return [
+        (size, partial(rank, pool(features, size), strategy=STRATEGY, seed=0))
+        for size in sizes
+    ]
+
+
+def _work(study: Path, output: Path, weights: Path, cache: Path) -> None:
+    segmented(study, output, segmenter(weights, cache))
+
+
+def crew(study: Path, folder: Path, weights: Path, workers: int) -> None:
+    """Segment some studies by so many processes, each of which starts and ends."""
+    with ProcessPoolExecutor(workers) as processes:
+        waiting = [
+            processes.submit(_work, study, folder / f"w{n}", weights, folder / "cache")
+            for n in range(STUDIES)
+        ]
+        for one in waiting:
+            one.result()
+
+
+def asked(
+    question: str,
+    unit: str,
+    ways: Sequence[tuple[float, Callable[[], object]]],
+    *,
+    work: str,
+    repeats: int,
+) -> Result:
+    """Return the cost at every size, and the exponent of its growth as a note."""
+    found = compare(
+        question,
+        [Way(f"{size:g} {unit}", run) for size, run in ways],
+        repeats=repeats,
+        work=work,
+    )
+    sizes = [size for size, _ in ways]
+    power = exponent(sizes, [timing.median_s for timing in found.timings])
+    note = f"Cost grows with the power {power:.2f} of the number of {unit}"
+    return replace(found, notes=(note,))
+
+
+@click.command()
+@count_option("--most", 10_000, "Sessions of the largest pool.")
+@repeats_option(3)
+@out_option
+@click.option(
+    "--figure",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path(__file__).parents[1] / "docs" / "images" / "scaling.png",
+    help="Where the figure goes.",
+)
+def main(most: int, repeats: int, out: Path, figure: Path) -> None:
+    """Measure all four axes and draw them."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        weights = weights_for(GRID_PX, None, folder)
+        ready = segmenter(weights, folder / "cache")
+        by_slices = [(n, MATRIX_PX) for n in (16, 32, 64, 128)]
+        by_matrix = [(SLICES, n) for n in (128, 256, 512)]
+        whole = f"a study to its DICOM-SEG, warm, network grid {GRID_PX}"
+        study = write_study(folder / "one", slices=SLICES, matrix_px=MATRIX_PX)
+        results = {
+            "slices": asked(
+                "how cost grows with slices",
+                "slices",
+                study_ways(folder, ready, by_slices),
+                work=f"{whole}, {MATRIX_PX} x {MATRIX_PX} px",
+                repeats=repeats,
+            ),
+            "matrix": asked(
+                "how cost grows with the matrix",
+                "rows",
+                study_ways(folder, ready, by_matrix),
+                work=f"{whole}, 2 x {SLICES} slices",
+                repeats=repeats,
+            ),
+            "pool": asked(
+                "how cost grows with the sessions of a pool",
+                "sessions",
+                pool_ways(folder, most),
+                work=f"the whole order by '{STRATEGY}', simulated features",
+                repeats=repeats,
+            ),
+            "workers": asked(
+                "how cost changes with workers",
+                "workers",
+                [(n, partial(crew, study, folder, weights, n)) for n in WORKERS],
+                work=f"{STUDIES} studies, each worker a process that starts anew",
+                repeats=1,
+            ),
+        }
+    for name, result in results.items():
+        publish(result, out, f"scaling-{name}")
+    write_figure(results, figure)
+
+
+if __name__ == "__main__":
+    main()
