@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types unit test test-engines demo bench bench-long image-test clean
+.PHONY: help setup fmt lint types unit test test-engines demo bench bench-long soak image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,7 @@ demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 bench: $(READY) ## Measurements of about 20 minutes on a quiet machine, and their page
 	set -e; for one in start reading arrays "ranking --slices 80" "inference --grid 256" \
 		"inference --grid 512 --repeats 3" "training --repeats 2" scaling transfers \
-		"study_to_seg --grid 256 --repeats 1"; do \
+		receiving queueing "service --grid 256" "study_to_seg --grid 256 --repeats 1"; do \
 		$(BIN)/python -m benchmarks.$$one; done
 	$(BIN)/python -m benchmarks.report > docs/performance.md
 
@@ -60,8 +60,13 @@ bench-long: bench ## Hours more: the cold start on 200 phantoms, larger grids, t
 		$(BIN)/python -m benchmarks.$$one; done
 	$(BIN)/python -m benchmarks.report > docs/performance.md
 
+# SOAK is emptied first, and must lie on a real disk.
+SOAK ?= .soak
+soak: $(READY) ## 200 studies, 50 kills: an hour or two; needs DCMTK
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak_in_full.py --folder $(SOAK)
+
 image-test: ## Build the image with podman, and run it as a guarded site would
 	docker/image-test.sh
 
 clean: ## Remove the environment and the demo
-	rm -rf $(VENV) brs-demo
+	rm -rf $(VENV) $(SOAK) brs-demo

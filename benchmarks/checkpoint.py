@@ -13,7 +13,9 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import click
@@ -204,6 +206,7 @@ def _edge(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
 @click.option(
     "--grid", type=int, help="Network grid in px; the checkpoint's own if not given."
 )
+@click.option("--workers", default=2, show_default=True, help="Processes.")
 @click.option("--sheet", type=click.Path(path_type=Path), help="Contact sheet, PNG.")
 @click.option("--out", default="checkpoint.json", type=click.Path(path_type=Path))
 def main(
@@ -216,27 +219,42 @@ def main(
 ) -> None:
     """Score a checkpoint on styles and anatomies that it was never trained on."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(1)
     checkpoint = read_checkpoint(weights)
     shape = Size(
         size["slices"] or 0,
         size["matrix"] or 0,
         size["grid"] or checkpoint.manifest.grid_px,
     )
-    tools = checkpoint, choose_engine(precision="fp32")
-    names = list(STYLES)
     scored: list[Scored] = []
     studies: list[Study] = []
-    for number in range(seed, seed + cases):
-        style = names[number % len(names)]
-        study, anatomy = segment(number, style, shape, tools)
-        scored.append(score(number, style, anatomy, study))
-        logger.info("%d %s, %s: Dice %.3f", number, style, anatomy, scored[-1].dice)
-        if len(studies) < len(names):
-            studies.append(study)
+    with ProcessPoolExecutor(size["workers"], initializer=_be_one_of_many) as pool:
+        jobs = [(weights, number, shape) for number in range(seed, seed + cases)]
+        for found, study in pool.map(_case, jobs):
+            scored.append(found)
+            logger.info("%d %s: Dice %.3f", found.seed, found.style, found.dice)
+            if len(studies) < len(STYLES):
+                studies.append(study)
     _report(scored, checkpoint, shape, out)
     if sheet is not None:
         contact_sheet(studies).save(sheet)
+
+
+def _be_one_of_many() -> None:
+    torch.set_num_threads(1)
+
+
+def _case(job: tuple[Path, int, Size]) -> tuple[Scored, Study]:
+    """Score the phantom of one seed; styles take turns."""
+    weights, seed, size = job
+    style = list(STYLES)[seed % len(STYLES)]
+    tools = _read_once(weights), choose_engine(device="cpu", precision="fp32")
+    study, anatomy = segment(seed, style, size, tools)
+    return score(seed, style, anatomy, study), study
+
+
+@cache
+def _read_once(weights: Path) -> Checkpoint:
+    return read_checkpoint(weights)
 
 
 def _report(

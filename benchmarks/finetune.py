@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 from benchmarks.options import count_option
-from model.carbon import EnergyLog
 from model.checkpoint import read_checkpoint
 from model.dataset import CaseInfo, CaseStore, Fold
+from model.energy_log import EnergyLog
 from model.engine import Engine, choose_engine
 from model.network import new_network
 from model.phantom import make_case

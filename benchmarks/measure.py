@@ -69,21 +69,30 @@ class Result:
     limit: Limit | None
     machine: Mapping[str, Any]
     notes: tuple[str, ...] = field(default_factory=tuple)
+    are_parts: bool = False
+    """The first timing is of a whole, the others are of its parts."""
 
     def ratio(self, timing: Timing) -> float:
         """Return how many times faster than the first way."""
         return self.timings[0].median_s / timing.median_s
+
+    def compared(self, timing: Timing) -> str:
+        """Return the ratio as text, of a part its share of the whole."""
+        if self.are_parts:
+            return f"{timing.median_s / self.timings[0].median_s:.0%}"
+        return f"{self.ratio(timing):.2f}"
 
     def to_text(self) -> str:
         """Return the result as fixed-width text."""
         width = max(len(timing.name) for timing in self.timings)
         lines = [self.question, f"one run: {self.work}"]
         lines += [f"{key}: {value}" for key, value in self.machine.items()]
+        sign = "" if self.are_parts else " x"
         for timing in self.timings:
             low, high = min(timing.seconds), max(timing.seconds)
             peak = "unknown" if timing.peak_mib is None else f"{timing.peak_mib:.0f}"
             lines.append(
-                f"{timing.name:<{width}}  {self.ratio(timing):6.2f} x"
+                f"{timing.name:<{width}}  {self.compared(timing):>6}{sign}"
                 f"  median {timing.median_s:.4g} s ({low:.4g}-{high:.4g},"
                 f" n={len(timing.seconds)})  peak {peak} MiB"
             )

@@ -55,8 +55,9 @@ def page(results: Sequence[Result]) -> str:
 def section(result: Result) -> str:
     """Return one question with its table."""
     lines = [f"## {_title(result.question)}", "", f"One run: {result.work}.", ""]
+    header = "share of the whole" if result.are_parts else "times faster"
     lines += [
-        "| way | times faster | median s | from - to s | n | peak MiB |",
+        f"| way | {header} | median s | from - to s | n | peak MiB |",
         "|---|---|---|---|---|---|",
         *(row(result, timing) for timing in result.timings),
     ]
@@ -76,7 +77,7 @@ def row(result: Result, timing: Timing) -> str:
     spread = f"{min(timing.seconds):.3g} - {max(timing.seconds):.3g}"
     cells = (
         timing.name,
-        f"{result.ratio(timing):.2f}",
+        result.compared(timing),
         f"{timing.median_s:.3g}",
         spread,
         str(len(timing.seconds)),

@@ -10,7 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-# Read whole before it starts: the file may change while an image is built.
+# Read whole before it starts, and left without reading on: the file may change while an
+# image is built.
 main() {
     variant=cpu keep=false stand_ins=true work=""
     while [ $# -gt 0 ]; do
@@ -34,8 +35,9 @@ main() {
     timed "what the image says of itself" check_image
     timed "every file is readable by any uid" check_readable
     timed "brs --version" check_version
-    timed "the default checkpoint" check_default_weights
+    timed "the package is the tree's" check_package
     timed "trial session and weights" make_trial
+    timed "the default checkpoint" check_default_weights
     timed "brs segment, guarded" segment_guarded
     timed "brs segment, root file system writable" segment_open
     timed "two launches from XNAT's menu, on the stand-in server" launch
@@ -44,4 +46,4 @@ main() {
     report
 }
 
-main "$@"
+main "$@"; exit

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from model.advice import Advice, Point
-from model.carbon import Footprint
+from model.carbon import Footprint, as_footprint
 from model.effort import Effort, Minutes, Pace
 from model.errors import StoreError
 from model.ranking import Ranking
 from model.statistics import Interval, paired
-from model.train import as_footprint
 
 OPENING_FORMAT, RECORD_FORMAT = "brs-round-opening/1", "brs-round/1"
 

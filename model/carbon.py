@@ -7,23 +7,17 @@ of the machine, its power supply and cooling are not. What could not be measured
 
 import csv
 import io
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TextIO
+from typing import Any
 
 from model.atomic import write_atomically
-from model.trace import UNKNOWN, DeviceEnergy, DeviceTrace
-from model.trace import PowerMeter as PowerMeter
-from model.trace import integrate as integrate
+from model.trace import UNKNOWN, DeviceEnergy
 
 WORLD_KG_PER_KWH = 0.475
 """The paper's emission factor: kg CO2 per kWh, world mean."""
 J_PER_KWH = 3.6e6
-INTERVAL_S = 1.0
 CARBON_COLUMNS = (
     "fold",
     "duration_s",
@@ -35,6 +29,28 @@ CARBON_COLUMNS = (
     "factor",
     "known_kwh",
 )
+DEVICES_FILE = "devices.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceUse:
+    """What one device drew: both ways where it has both, and what it draws anyway."""
+
+    device: str
+    method: str
+    energy_kwh: float | None
+    counter_kwh: float | None
+    """By its energy counter."""
+    sampled_kwh: float | None
+    """By its sampled power."""
+    covered_s: float
+    idle_w: float | None
+    """Before the work began; None where that was not measured."""
+    processes: int | None
+    """Most that computed on it at once, ours included; None where not told."""
+
+
+DEVICE_COLUMNS = ("fold", *(f.name for f in fields(DeviceUse)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class Footprint:
     factor_kg_per_kwh: float
     known_kwh: float | None = None
     """The measured part of a total that is unknown as a whole."""
+    by_device: tuple[DeviceUse, ...] = ()
 
 
 def footprint(
@@ -81,6 +98,40 @@ def footprint(
     )
 
 
+def device_use(measured: DeviceEnergy, idle_w: float | None) -> DeviceUse:
+    """Return what a device drew, in kWh."""
+    energies = (measured.energy_j, measured.counted_j, measured.sampled_j)
+    energy, counter, sampled = (
+        None if joules is None else joules / J_PER_KWH for joules in energies
+    )
+    return DeviceUse(
+        device=measured.device,
+        method=measured.method,
+        energy_kwh=energy,
+        counter_kwh=counter,
+        sampled_kwh=sampled,
+        covered_s=measured.covered_s,
+        idle_w=idle_w,
+        processes=measured.processes,
+    )
+
+
+def as_footprint(record: Mapping[str, Any]) -> Footprint:
+    """Return the footprint that ``asdict`` and JSON made a record of."""
+    uses = tuple(DeviceUse(**use) for use in record.get("by_device", ()))
+    known = {f.name: record[f.name] for f in fields(Footprint) if f.name in record}
+    values = {**known, "devices": tuple(record["devices"]), "by_device": uses}
+    return Footprint(**values)
+
+
+def idle_kwh(part: Footprint) -> float | None:
+    """Return what the devices would have drawn idle; None where one is not known."""
+    watts = [(use.idle_w, use.covered_s) for use in part.by_device]
+    known = [idle_w * covered_s for idle_w, covered_s in watts if idle_w is not None]
+    complete = bool(watts) and len(known) == len(watts)
+    return sum(known) / J_PER_KWH if complete else None
+
+
 def add(footprints: Sequence[Footprint]) -> Footprint:
     """Return the total of several runs, as of the folds of one training.
 
@@ -100,12 +151,19 @@ def add(footprints: Sequence[Footprint]) -> Footprint:
         energy_kwh=known_kwh if complete else None,
         cfp_kg=factor * known_kwh if complete and known_kwh is not None else None,
         duration_s=duration_s,
-        method=_joined(f.method for f in footprints),
+        method=joined(f.method for f in footprints),
         coverage=covered_s / duration_s if duration_s > 0 else 0.0,
         devices=tuple(dict.fromkeys(d for f in footprints for d in f.devices)),
         factor_kg_per_kwh=factor,
         known_kwh=None if complete else known_kwh,
+        by_device=_device_totals(footprints),
     )
+
+
+def at_factor(part: Footprint, factor_kg_per_kwh: float) -> Footprint:
+    """Return the same energy as CO2 of another electricity."""
+    cfp_kg = None if part.energy_kwh is None else factor_kg_per_kwh * part.energy_kwh
+    return replace(part, cfp_kg=cfp_kg, factor_kg_per_kwh=factor_kg_per_kwh)
 
 
 def together(footprints: Sequence[Footprint]) -> Footprint:
@@ -137,141 +195,66 @@ def write_carbon_csv(path: Path, folds: Mapping[str, Footprint]) -> None:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(CARBON_COLUMNS)
-    for fold, part in {**folds, "total": add(tuple(folds.values()))}.items():
+    with_total = {**folds, "total": add(tuple(folds.values()))}
+    for fold, part in with_total.items():
         lines.writerow(_carbon_row(fold, part))
+    write_atomically(path, text.getvalue().encode())
+    _write_devices(path.with_name(DEVICES_FILE), with_total)
+
+
+def _write_devices(path: Path, folds: Mapping[str, Footprint]) -> None:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(DEVICE_COLUMNS)
+    for fold, part in folds.items():
+        for use in part.by_device:
+            values = asdict(use).values()
+            lines.writerow([fold, *(UNKNOWN if v is None else v for v in values)])
     write_atomically(path, text.getvalue().encode())
 
 
-@dataclass(slots=True, eq=False)
-class EnergyLog:
-    """Measures the energy of what runs inside its ``with`` block.
-
-    A background thread reads every meter each ``interval_s``. A device's energy counter
-    is the truth where it has one; its sampled power is logged in any case, to
-    ``power_csv`` with the columns t_s (since the start), device and power_w, which is
-    ``unknown`` where it could not be read. A meter that fails leaves what it gave until
-    then, and a coverage below 1.
-    """
-
-    meters: Sequence[PowerMeter]
-    _: KW_ONLY
-    power_csv: Path | None = None
-    factor_kg_per_kwh: float = WORLD_KG_PER_KWH
-    before: Footprint | None = None
-    """What earlier runs of a resumed fold used: counted in, and ``power_csv`` goes on
-    after its duration (what a killed run wrote beyond it stays)."""
-    interval_s: float = INTERVAL_S
-    clock: Callable[[], float] = time.monotonic
-    _traces: list[DeviceTrace] = field(init=False)
-    _stop: threading.Event = field(init=False, default_factory=threading.Event)
-    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
-    _thread: threading.Thread = field(init=False)
-    _file: TextIO | None = field(init=False, default=None)
-    _start_s: float = field(init=False, default=0.0)
-    _last_s: float = field(init=False, default=0.0)
-
-    def __post_init__(self) -> None:
-        self._traces = [DeviceTrace(m.device, m.source) for m in self.meters]
-        self._thread = threading.Thread(target=self._run, name="energy", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._file = self._open_log()
-        self._start_s = self.clock()
-        self._read(self._start_s)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self.sample()
-        if self._file is not None:
-            self._file.close()
-
-    def sample(self) -> None:
-        """Read every meter once, now."""
-        with self._lock:
-            self._read(self.clock())
-
-    def devices(self) -> tuple[DeviceEnergy, ...]:
-        """Return what each device used in this run, by counter and by samples."""
-        return self._state()[1]
-
-    def footprint(self) -> Footprint:
-        """Return the footprint up to now, or to the end, ``before`` included."""
-        if self._thread.is_alive():
-            self.sample()
-        duration_s, devices = self._state()
-        known = [d.energy_j for d in devices if d.energy_j is not None]
-        covered_s = sum(d.covered_s for d in devices)
-        whole_s = duration_s * len(devices)
-        now = footprint(
-            sum(known) if known else None,
-            duration_s=duration_s,
-            method=_joined(d.method for d in devices),
-            coverage=min(1.0, covered_s / whole_s) if whole_s > 0 else 0.0,
-            devices=[d.device for d in devices],
-            factor_kg_per_kwh=self.factor_kg_per_kwh,
-        )
-        return now if self.before is None else add((self.before, now))
-
-    def so_far_g(self) -> float | None:
-        """Return the grams of CO2 up to now, for a carbon budget.
-
-        A lower bound while a meter fails, ``None`` while a part is unknown.
-        """
-        cfp_kg = self.footprint().cfp_kg
-        return None if cfp_kg is None else 1000 * cfp_kg
-
-    def _state(self) -> tuple[float, tuple[DeviceEnergy, ...]]:
-        with self._lock:
-            measured = tuple(trace.measured() for trace in self._traces)
-            return self._last_s - self._start_s, measured
-
-    def _read(self, t_s: float) -> None:
-        self._last_s = t_s
-        for meter, trace in zip(self.meters, self._traces, strict=True):
-            trace.record(t_s, power_w=meter.power_w(), energy_j=meter.energy_j())
-        self._write_log()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self.interval_s):
-            self.sample()
-
-    def _open_log(self) -> TextIO | None:
-        if self.power_csv is None:
-            return None
-        self.power_csv.parent.mkdir(parents=True, exist_ok=True)
-        resumed = self.before is not None and self.power_csv.exists()
-        # Line-buffered: a kill loses no reading.
-        file = self.power_csv.open("a" if resumed else "w", buffering=1)
-        if not resumed:
-            file.write("t_s,device,power_w\n")
-        return file
-
-    def _write_log(self) -> None:
-        if self._file is None:
-            return
-        earlier_s = 0.0 if self.before is None else self.before.duration_s
-        t_s = self._last_s - self._start_s + earlier_s
-        lines = csv.writer(self._file, lineterminator="\n")
-        for trace in self._traces:
-            lines.writerow((f"{t_s:.3f}", trace.device, _number(trace.power_w)))
-
-
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a number as tables write it, or ``unknown``."""
     return UNKNOWN if value is None else f"{value:.9g}"
 
 
-def _joined(methods: Iterable[str]) -> str:
+def joined(methods: Iterable[str]) -> str:
     """Join the distinct methods of all parts, ``a+b``."""
     each = {one for method in methods for one in method.split("+")}
     return "+".join(sorted(each)) or UNKNOWN
+
+
+def _device_totals(footprints: Sequence[Footprint]) -> tuple[DeviceUse, ...]:
+    """Return each device's sum over all parts, in the order they were met."""
+    met: dict[str, list[DeviceUse]] = {}
+    for use in (use for part in footprints for use in part.by_device):
+        met.setdefault(use.device, []).append(use)
+    return tuple(_device_total(uses) for uses in met.values())
+
+
+def _device_total(uses: Sequence[DeviceUse]) -> DeviceUse:
+    if len(uses) == 1:
+        return uses[0]
+    idle = [(u.idle_w, u.covered_s) for u in uses if u.idle_w is not None]
+    idle_s = sum(covered_s for _, covered_s in idle)
+    counts = [use.processes for use in uses if use.processes is not None]
+    return DeviceUse(
+        device=uses[0].device,
+        method=joined(use.method for use in uses),
+        energy_kwh=_whole(use.energy_kwh for use in uses),
+        counter_kwh=_whole(use.counter_kwh for use in uses),
+        sampled_kwh=_whole(use.sampled_kwh for use in uses),
+        covered_s=sum(use.covered_s for use in uses),
+        idle_w=sum(w * s for w, s in idle) / idle_s if idle_s else None,
+        processes=max(counts, default=None),
+    )
+
+
+def _whole(parts: Iterable[float | None]) -> float | None:
+    """Return a sum that is unknown where a part is."""
+    values = list(parts)
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _effective_factor(
@@ -289,11 +272,11 @@ def _carbon_row(fold: str, part: Footprint) -> tuple[str, ...]:
     return (
         fold,
         f"{part.duration_s:.3f}",
-        _number(part.energy_kwh),
-        _number(part.cfp_kg),
+        number(part.energy_kwh),
+        number(part.cfp_kg),
         part.method,
         f"{part.coverage:.4f}",
         ";".join(part.devices),
-        _number(part.factor_kg_per_kwh),
-        "" if part.energy_kwh is not None else _number(part.known_kwh),
+        number(part.factor_kg_per_kwh),
+        "" if part.energy_kwh is not None else number(part.known_kwh),
     )

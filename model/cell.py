@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from model.carbon import WORLD_KG_PER_KWH, EnergyLog
+from model.carbon import WORLD_KG_PER_KWH
 from model.cell_store import (
     HISTORY_FILE,
     LOOKS,
@@ -20,6 +20,7 @@ from model.cell_store import (
     Scored,
 )
 from model.dataset import CaseStore
+from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.ensemble import Mask, look
 from model.errors import StoreError
@@ -101,6 +102,7 @@ def _trained(cell: Cell, lab: Lab) -> CellRecord:
         power_csv=folder / POWER_FILE,
         factor_kg_per_kwh=lab.factor_kg_per_kwh,
         before=footprint_before(unfinished),
+        idle_s=IDLE_S,
     )
     with log:
         bench = Bench(lab.store, unfinished, lab.engine, footprint=log.footprint)

@@ -19,12 +19,11 @@ from safetensors.numpy import save
 
 from model.atomic import write_atomically
 from model.calibration import Calibration
-from model.carbon import Footprint
+from model.carbon import Footprint, as_footprint
 from model.dataset import folder_name
 from model.ensemble import Look, Mask
 from model.evaluate import CaseScore, SliceScore
 from model.hold import held
-from model.train import as_footprint
 
 RECORD_FILE, WEIGHTS_FILE = "cell.json", "weights.safetensors"
 HISTORY_FILE, POWER_FILE = "history.csv", "power.csv"

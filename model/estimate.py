@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from model.carbon import EnergyLog
 from model.cell import Lab, Task, finished
 from model.dataset import epoch_order
+from model.energy_log import EnergyLog
 from model.engine import Engine
 from model.experiment import Cell, Design, Pool, cells, order, select
 from model.inference import predict

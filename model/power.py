@@ -53,6 +53,12 @@ class Nvml(Protocol):
         """Return the millijoules since the driver was loaded (Volta and later)."""
         ...
 
+    def nvmlDeviceGetComputeRunningProcesses(  # noqa: N802
+        self, handle: Any
+    ) -> Sequence[Any]:
+        """Return the processes that compute on the card, other containers' too."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -78,6 +84,14 @@ class NvmlMeter:
     def energy_j(self) -> float | None:
         """Return the board's energy counter; older cards have none."""
         return self._thousandth(self.nvml.nvmlDeviceGetTotalEnergyConsumption)
+
+    def processes(self) -> int | None:
+        """Return how many processes hold a compute context, ours included."""
+        try:
+            return len(self.nvml.nvmlDeviceGetComputeRunningProcesses(self.handle))
+        except pynvml.NVMLError as error:
+            logger.debug("%s: %s", self.device, error)
+            return None
 
     def _thousandth(self, read: Callable[[Any], int]) -> float | None:
         try:
@@ -118,6 +132,10 @@ class RaplMeter:
             self._wraps += 1
         self._last_uj = now_uj
         return (self._wraps * self.range_uj + now_uj) / 1e6
+
+    def processes(self) -> int | None:
+        """Return nothing: everything on the machine shares a CPU."""
+        return None
 
 
 def find_meters(

@@ -40,6 +40,10 @@ class PowerMeter(Protocol):
         """Return a counter of the energy used since some fixed moment."""
         ...
 
+    def processes(self) -> int | None:
+        """Return how many processes compute on the device now."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceEnergy:
@@ -51,6 +55,13 @@ class DeviceEnergy:
     covered_s: float
     counted_j: float | None
     sampled_j: float | None
+    processes: int | None = None
+    """Most that computed on it at once."""
+
+    @property
+    def mean_w(self) -> float | None:
+        """Return the mean power over the covered time."""
+        return None if self.energy_j is None else self.energy_j / self.covered_s
 
 
 def integrate(samples: Sequence[tuple[float, float]]) -> float:
@@ -73,11 +84,19 @@ class DeviceTrace:
     _count: tuple[float, float] | None = None
     _sampled: tuple[float, float] = (0.0, 0.0)
     _counted: tuple[float, float] = (0.0, 0.0)
+    _processes: int | None = None
 
     def record(
-        self, t_s: float, *, power_w: float | None, energy_j: float | None
+        self,
+        t_s: float,
+        *,
+        power_w: float | None,
+        energy_j: float | None,
+        processes: int | None = None,
     ) -> None:
         """Take the readings of time ``t_s``, not before the last ones."""
+        if processes is not None:
+            self._processes = max(processes, self._processes or 0)
         mean_w = self._take_count(t_s, energy_j)
         self._take_sample(t_s, power_w)
         self.power_w = mean_w if power_w is None else power_w
@@ -103,6 +122,7 @@ class DeviceTrace:
             covered_s=covered_s,
             counted_j=counted_j if counted_j > 0 else None,
             sampled_j=sampled_j if sampled_j > 0 else None,
+            processes=self._processes,
         )
 
     def _take_sample(self, t_s: float, power_w: float | None) -> None:

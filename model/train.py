@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from model.atomic import write_atomically
 from model.batches import Feed, batches, halved, open_feed
-from model.carbon import Footprint, together
+from model.carbon import Footprint, as_footprint, together
 from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
 from model.engine import Engine
 from model.errors import TrainingError
@@ -116,11 +116,6 @@ def footprint_before(folder: Path) -> Footprint | None:
     path = folder / "state.safetensors"
     record = read_progress(path)["footprint"] if path.exists() else None
     return as_footprint(record) if record else None
-
-
-def as_footprint(record: Mapping[str, Any]) -> Footprint:
-    """Return the footprint that ``asdict`` and JSON made a record of."""
-    return Footprint(**{**record, "devices": tuple(record["devices"])})
 
 
 def _prepare(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> _Run:

@@ -21,6 +21,7 @@ COMMANDS = {
     "pretrain": Entry("pretraining:pretrain", "Train from synthetic patients alone"),
     "train": Entry("training:train", "Train from an archive's annotated sessions"),
     "finetune": Entry("training:finetune", "Go on training a checkpoint"),
+    "loop": Entry("loop:loop", "Learn round by round"),
     "segment": Entry("segmenting:segment", "Segment one folder or an archive"),
     "experiment": Entry(
         "experiment:experiment",

@@ -176,7 +176,7 @@ def make_cohort(output: Path, options: DemoOptions) -> Cohort:
     """Write the patients as DICOM sessions, and their true masks beside the archive."""
     cohort = Cohort(_folder(output / "archive"), _folder(output / "truth"))
     rng = np.random.default_rng(options.seed)
-    site = _site(rng, options)
+    site = draw_scanner(rng, options)
     patients = [draw_patient(rng) for _ in range(options.cases)]
     for number, patient in enumerate(tqdm(patients, desc="imaging", disable=None)):
         session_id = f"SYN{number + 1:03d}"
@@ -187,7 +187,7 @@ def make_cohort(output: Path, options: DemoOptions) -> Cohort:
     return cohort
 
 
-def _site(rng: np.random.Generator, options: DemoOptions) -> Site:
+def draw_scanner(rng: np.random.Generator, options: DemoOptions) -> Site:
     """Draw one scanner; it never suppresses fat, so that minutes of training do."""
     site = draw_site(rng, slices=options.slices, matrix_px=options.matrix_px)
     protocol = replace(

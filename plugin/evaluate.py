@@ -120,7 +120,7 @@ def _score(
 ) -> SessionScores:
     pair = find_pair(predicted, session_id, work, rules)
     session = load_session(session_id, pair)
-    found = _predicted_mask(predicted, session, work)
+    found = predicted_mask(predicted, session, work)
     truth = _human_mask(reference, session, work)
     canonical = [v.to_patient_orientation(ORIENTATION) for v in (found, truth)]
     arrays = [volume.array > 0 for volume in canonical]
@@ -151,8 +151,14 @@ def _engine(archive: Archive, session_ids: Sequence[str]) -> tuple[str, str]:
     return " and ".join(sorted(engines)), " and ".join(sorted(precisions))
 
 
-def _predicted_mask(archive: Archive, session: OpenSession, work: Path) -> Volume:
-    """Return the mask that `brs segment` pushed, checked to be on the images' grid."""
+def predicted_mask(archive: Archive, session: OpenSession, work: Path) -> Volume:
+    """Return the mask that `brs segment` pushed, on the images' grid.
+
+    Raises
+    ------
+    MaskError
+        If there is none. GeometryError if it lies on another grid.
+    """
     data = archive.read(session.session_id, NIFTI_FILE)
     if data is None:
         raise MaskError(

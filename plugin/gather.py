@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,15 @@ class Gathered:
 
 
 def gather(
-    archive: Archive, store: CaseStore, work: Path, *, grid_px: int, rules: DceRules
+    archive: Archive,
+    store: CaseStore,
+    work: Path,
+    *,
+    grid_px: int,
+    rules: DceRules,
+    sessions: Sequence[str] | None = None,
 ) -> Gathered:
-    """Store every session that has a human or approved mask.
+    """Store each of ``sessions`` (all by default) with a human or approved mask.
 
     Raises
     ------
@@ -51,7 +57,8 @@ def gather(
     """
     secret = patient_secret(archive)
     infos, features, failures = [], {}, {}
-    for session_id in tqdm(archive.sessions(), desc="gathering", disable=None):
+    wanted = archive.sessions() if sessions is None else sessions
+    for session_id in tqdm(wanted, desc="gathering", disable=None):
         try:
             if not has_trainable_mask(archive, session_id, work):
                 continue

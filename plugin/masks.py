@@ -89,6 +89,12 @@ def has_trainable_mask(archive: Archive, session_id: str, work: Path) -> bool:
     return any(c.state in _PREFERENCE for c in candidates)
 
 
+def has_human_mask(archive: Archive, session_id: str, work: Path) -> bool:
+    """Say whether the session holds a mask that a person drew or corrected."""
+    candidates = _candidates(archive, session_id, work)
+    return any(c.state is MaskState.HUMAN for c in candidates)
+
+
 def trainable_mask(archive: Archive, session: OpenSession, work: Path) -> SessionMask:
     """Return the newest human mask, else the approved one, on the session's grid.
 

@@ -92,6 +92,15 @@ strategy_option = option(
     default="bag",
     help="How sessions are chosen for annotation.",
 )
+test_share_option = option(
+    "--test-share",
+    default=0.2,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the patients kept out of every selection, to test all on the same.",
+)
+minutes_per_slice_option = option(
+    "--minutes-per-slice", default=0.5, help="Assumed, to draw one slice by hand."
+)
 seed_option = option("--seed", default=0, help="Seed of every random choice.")
 engine_option = option(
     "--engine",

@@ -13,14 +13,15 @@ from highdicom import Volume
 from numpy.typing import NDArray
 
 from model.atomic import write_atomically
-from model.carbon import EnergyLog, PowerMeter
 from model.checkpoint import Checkpoint, ReadyCheckpoint
+from model.energy_log import EnergyLog
 from model.engine import Engine
 from model.inference import THRESHOLD
 from model.preprocess import ORIENTATION
 from model.preview import preview_png
 from model.refine import FLIP_STEP, Refinement
 from model.sides import find_mid_columns, split
+from model.trace import PowerMeter
 from plugin import seg
 from plugin.bag_grid import bag_features
 from plugin.dce import DceRules, choose

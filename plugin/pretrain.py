@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, write_carbon_csv
+from model.carbon import WORLD_KG_PER_KWH, Footprint, write_carbon_csv
 from model.checkpoint import Manifest, write_checkpoint
+from model.energy_log import EnergyLog
 from model.engine import Engine
 from model.phantom import VERSION as PHANTOM_VERSION
 from model.power import find_meters, gpu_uuids

@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from model.atomic import write_atomically
 from model.bag import BagFeatures, TouchRule
-from model.carbon import EnergyLog, write_carbon_csv
+from model.carbon import write_carbon_csv
 from model.dataset import folder_name
+from model.energy_log import EnergyLog
 from model.errors import BrsError
 from model.power import find_meters, gpu_uuids
 from model.ranking import Candidate, Ranking
@@ -70,11 +71,16 @@ def rank_archive(
     InputError
         If not one session could be measured.
     """
-    with EnergyLog(find_meters(gpus=_gpus(options))) as log:
+    with ranking_log(options) as log:
         outcome = _rank(archive, work, options)
-    _write(archive, outcome, output)
+    keep_ranking(archive, outcome, output)
     write_carbon_csv(output / "carbon.csv", {"ranking": log.footprint()})
     return outcome
+
+
+def ranking_log(options: RankOptions) -> EnergyLog:
+    """Return what measures the energy of a ranking."""
+    return EnergyLog(find_meters(gpus=_gpus(options)))
 
 
 def _rank(archive: Archive, work: Path, options: RankOptions) -> RankOutcome:
@@ -175,7 +181,8 @@ def _features(values: Mapping[str, Any]) -> BagFeatures:
     return BagFeatures(**{**values, "rule": TouchRule(**values["rule"])})
 
 
-def _write(archive: Archive, outcome: RankOutcome, output: Path) -> None:
+def keep_ranking(archive: Archive, outcome: RankOutcome, output: Path) -> None:
+    """Write ranking.csv, ranking.json and report.html, here and into the project."""
     ranking = outcome.ranking
     files = {
         "ranking.json": ranking.to_json().encode(),

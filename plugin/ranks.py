@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from model.carbon import EnergyLog, Footprint, together
+from model.carbon import Footprint, together
 from model.dataset import CaseStore, Fold
+from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.network import new_network
 from model.parallel import ALONE, Ranks
@@ -97,6 +98,7 @@ def follow(ranks: Ranks, host: str) -> None:
             rank_meters(job.engine, ranks, host),
             power_csv=job.folder.with_suffix(f".power-{ranks.rank}.csv"),
             factor_kg_per_kwh=job.factor_kg_per_kwh,
+            idle_s=IDLE_S,
         )
         bench = Bench(
             CaseStore(job.store),

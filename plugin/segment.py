@@ -86,11 +86,27 @@ def segment_archive(
     BrsError
         If every session failed: of their common kind, else ``InputError``.
     """
+    wanted = sessions or archive.sessions()
+    items, errors = segment_each(
+        archive, segmenter, delivery, wanted, skip_annotated=skip_annotated
+    )
+    if errors and len(errors) == len(items):
+        raise _all_failed(errors)
+    return items
+
+
+def segment_each(
+    archive: Archive,
+    segmenter: Segmenter,
+    delivery: Delivery,
+    sessions: Sequence[str],
+    *,
+    skip_annotated: bool = False,
+) -> tuple[tuple[BatchItem, ...], Sequence[BrsError]]:
+    """Segment as ``segment_archive``, and return the errors, be it of every session."""
     items: list[BatchItem] = []
     errors: list[BrsError] = []
-    for session_id in tqdm(
-        sessions or archive.sessions(), desc="segmenting", disable=None
-    ):
+    for session_id in tqdm(sessions, desc="segmenting", disable=None):
         try:
             if skip_annotated and has_trainable_mask(
                 archive, session_id, delivery.work
@@ -109,9 +125,7 @@ def segment_archive(
     write_atomically(delivery.records / "batch.json", text.encode())
     if errors and isinstance(errors[-1], LoginError):
         raise errors[-1]
-    if errors and len(errors) == len(items):
-        raise _all_failed(errors)
-    return tuple(items)
+    return tuple(items), errors
 
 
 def tally(items: Sequence[BatchItem]) -> dict[str, int]:

@@ -187,7 +187,7 @@ class Service:
             signal.signal(number, self.ending.hear)
 
     def _ignore_signals(self) -> None:
-        """Let no late signal kill Python on its way out: the last line is still said."""
+        """Let no late signal kill Python on its way out: the result is still said."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
 

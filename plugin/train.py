@@ -8,7 +8,13 @@ from pathlib import Path
 
 from model.bag import BagFeatures
 from model.calibration import Calibration
-from model.carbon import WORLD_KG_PER_KWH, EnergyLog, Footprint, add, write_carbon_csv
+from model.carbon import (
+    WORLD_KG_PER_KWH,
+    Footprint,
+    add,
+    as_footprint,
+    write_carbon_csv,
+)
 from model.checkpoint import (
     Checkpoint,
     Manifest,
@@ -16,13 +22,14 @@ from model.checkpoint import (
     write_checkpoint,
 )
 from model.dataset import CaseStore, Fold, patient_folds
+from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.evaluate import Origin, write_csv
 from model.hold import held
 from model.network import BreastFcn, new_network
 from model.parallel import ALONE, Ranks
 from model.progress import Budget, TrainConfig
-from model.train import Bench, FitResult, as_footprint, fit, footprint_before
+from model.train import Bench, FitResult, fit, footprint_before
 from model.validation import held_out
 from plugin.archive import Archive
 from plugin.dce import DceRules
@@ -40,14 +47,9 @@ from plugin.ranks import Job, announce, rank_meters, total_footprint
 from plugin.version import VERSION
 from plugin.weights import CHECKPOINT_FILE
 
-KEPT = (
-    CHECKPOINT_FILE,
-    "checkpoint.json",
-    "carbon.csv",
-    "history.csv",
-    "metrics.csv",
-)
-"""What a training leaves in the archive's project resource."""
+DEPLOYED = (CHECKPOINT_FILE, "checkpoint.json")
+TABLES = ("carbon.csv", "devices.csv", "history.csv", "metrics.csv")
+"""What a training leaves in the archive's project resource, beside its folds."""
 RANGE_NAMES = ("nearest_point_mm", "breast_size_mm", "volume_ml")
 
 
@@ -66,6 +68,8 @@ class TrainOptions:
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
     ranks: Ranks = ALONE
     """Processes that fit each fold together; this one leads them."""
+    deploys: bool = True
+    """The best fold becomes the project's checkpoint at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,11 @@ class TrainOutcome:
     gathered: Gathered
     pushed: bool
     """Everything reached the archive; what did not is in the output folder."""
+
+    @property
+    def best(self) -> FoldOutcome:
+        """The fold best by its own validation."""
+        return _best(self.folds)
 
 
 def train_archive(
@@ -92,10 +101,26 @@ def train_archive(
     whole epoch.
     """
     archive.prepare(None)
-    store = CaseStore(work / f"cases-{options.config.grid_px}")
+    store = case_store(work, options)
     gathered = gather(
         archive, store, work, grid_px=options.config.grid_px, rules=options.rules
     )
+    return train_gathered(archive, output, store, gathered, options)
+
+
+def case_store(work: Path, options: TrainOptions) -> CaseStore:
+    """Return where a training's cases lie under ``work``."""
+    return CaseStore(work / f"cases-{options.config.grid_px}")
+
+
+def train_gathered(
+    archive: Archive,
+    output: Path,
+    store: CaseStore,
+    gathered: Gathered,
+    options: TrainOptions,
+) -> TrainOutcome:
+    """Train on cases that are in the store already; else as ``train_archive``."""
     patients = {info.case_id: info.patient_key for info in gathered.infos}
     folds = patient_folds(
         patients, folds=options.config.folds, seed=options.config.seed
@@ -141,6 +166,7 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
         power_csv=path.with_suffix(".power.csv"),
         factor_kg_per_kwh=options.factor_kg_per_kwh,
         before=footprint_before(folder),
+        idle_s=IDLE_S,
     )
     with log:
         bench = Bench(
@@ -256,7 +282,7 @@ def _conclude(
     archive: Archive, outcomes: Sequence[FoldOutcome], room: _Room
 ) -> TrainOutcome:
     """Choose the deployable fold, write the tables, keep both in the archive."""
-    best = max(outcomes, key=lambda o: float(o.manifest.metrics["validation_dice"]))
+    best = _best(outcomes)
     deployable = room.output / CHECKPOINT_FILE
     for suffix in (".safetensors", ".json"):
         shutil.copyfile(
@@ -267,9 +293,14 @@ def _conclude(
         {str(o.fold.number): o.footprint for o in outcomes},
     )
     write_tables(outcomes, room.output, room.gathered.failures)
-    pushed = keep_files(archive, room.output, KEPT)
+    kept = (*DEPLOYED, *TABLES) if room.options.deploys else TABLES
+    pushed = keep_files(archive, room.output, kept)
     total = add([o.footprint for o in outcomes])
     return TrainOutcome(tuple(outcomes), deployable, total, room.gathered, pushed)
+
+
+def _best(outcomes: Sequence[FoldOutcome]) -> FoldOutcome:
+    return max(outcomes, key=lambda o: float(o.manifest.metrics["validation_dice"]))
 
 
 def or_unknown(value: float | None) -> float | str:

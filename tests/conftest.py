@@ -1,11 +1,13 @@
 """What tests leave behind, and what none may say: the user's files and secrets."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from standin.accounts import Accounts, Token
 from synthetic import SECRETS
 
@@ -13,6 +15,10 @@ from model.errors import BrsError
 
 if TYPE_CHECKING:
     from model.pretraining.bank import Bank
+
+# How fast a machine is beside other work is no property of the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 PACKAGES = ("model", "plugin", "pydicom", "highdicom", "pynetdicom")
 
@@ -59,6 +65,18 @@ def discreet(
     yield
     text = "\n".join((*told, caplog.text, *capfd.readouterr()))
     assert not [word for word in secret if word in text]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Flush nothing in this process: a test cannot pull the plug.
+
+    A handle that is not open still fails. What is flushed, and when, is told by tests
+    that listen to ``os.fsync`` themselves.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

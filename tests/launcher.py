@@ -64,7 +64,11 @@ class Uploaded:
 
 
 class Launcher:
-    """Launches the wrappers of one command file; ``image`` holds its programs."""
+    """Launches the wrappers of one command file; ``image`` holds its programs.
+
+    ``cache`` outlives the containers, as a volume of the site may: what was measured
+    once on this machine is not measured again in each of them.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Launcher:
         *,
         scratch: Path | None = None,
         image: Path = IMAGE,
+        cache: Path | None = None,
     ) -> None:
         self.server = server
         self.alias = ""
@@ -82,6 +87,7 @@ class Launcher:
         self._command: Command = read_command(self._raw, [])
         self._scratch = scratch or server.state.root / "launches"
         self._image = image
+        self._volumes = {"XDG_CACHE_HOME": str(cache)} if cache else {}
         self._numbers = count(1)
 
     def kill(self) -> None:
@@ -192,6 +198,7 @@ class Launcher:
             "LANG": "C.UTF-8",
             "OMP_NUM_THREADS": "1",
             **{k: here(v, places) for k, v in resolved.environment.items()},
+            **self._volumes,
             "XNAT_HOST": self.server.url,
             "XNAT_USER": self.alias,
             "XNAT_PASS": secret,

@@ -5,6 +5,7 @@ absent before Volta. Strict: a call before ``nvmlInit`` or without a handle fail
 the library does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ class Gpu:
     power_mw: int | None = 250_000
     energy_mj: int | None = 1_000_000
     mig: int | None = None
+    processes: int | None = 1
     lost: bool = False
 
 
@@ -58,6 +60,11 @@ class NvmlStub:
 
     def nvmlDeviceGetPowerUsage(self, handle: Any) -> int:  # noqa: N802
         return _supported(self._gpu(handle).power_mw)
+
+    def nvmlDeviceGetComputeRunningProcesses(  # noqa: N802
+        self, handle: Any
+    ) -> Sequence[object]:
+        return [object()] * _supported(self._gpu(handle).processes)
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any) -> int:  # noqa: N802
         return _supported(self._gpu(handle).energy_mj)

@@ -19,7 +19,7 @@ from scp_peers import Sent, send
 from sessions import untrained_checkpoint
 from synthetic import Plan, post_plan, pre_plan, slices, write
 
-from model.checkpoint import write_checkpoint
+from model.checkpoint import Checkpoint, write_checkpoint
 from plugin.engines import Wish, open_checkpoint
 from plugin.jobs import Event, Queue, State
 from plugin.proofs import Proofs
@@ -42,8 +42,12 @@ def small_checkpoint(folder: Path) -> Path:
 
     Its engine is proven here, so that no service does it again in a test.
     """
+    return ready_checkpoint(untrained_checkpoint(), folder)
+
+
+def ready_checkpoint(made: Checkpoint, folder: Path) -> Path:
+    """Write a checkpoint and prove its engine for a service in fp32."""
     path = folder / "small.safetensors"
-    made = untrained_checkpoint()
     write_checkpoint(made.network, made.manifest, path)
     open_checkpoint(path, Wish(precision="fp32"), Proofs(folder / CACHE))
     return path

@@ -4,6 +4,7 @@ One seed decides the order of studies and faults; at which instruction a process
 it dies is the machine's to say.
 """
 
+import logging
 import os
 import random
 import signal
@@ -20,6 +21,8 @@ from service import Running, Study
 from soak_peers import SUCCESS, Pacs, Routers
 
 from plugin.jobs import Event, Kind, Listed, QueueError, State
+
+logger = logging.getLogger("soak")
 
 UNDER_WAY: Final = 4
 """Studies not yet done before the next fault comes."""
@@ -76,9 +79,12 @@ class Soak:
         """Send so many studies under so many kills and every other fault once."""
         self._end_s = time.monotonic() + limit_s
         deaths = [*KILLS, *self._rng.choices(KILLS, k=max(0, kills - len(KILLS)))]
-        faults: list[Callable[[], None]] = [self._turn_clock, self._corrupt]
+        faults: list[Callable[[], None]] = [self._turn_clock]
         faults += [partial(self._kill, *death) for death in deaths[:kills]]
-        fed = (self._go_away, self._be_busy, self._refuse, self._fill_disk)
+        fed = (
+            *(self._go_away, self._be_busy, self._refuse),
+            *(self._fill_disk, self._corrupt),
+        )
         faults += [partial(fault, coming) for fault in fed]
         self._rng.shuffle(faults)
         rest = max(0, studies - len(fed) - AFTER)
@@ -87,6 +93,7 @@ class Soak:
             self._send(coming, share)
             self._wait(lambda: self._under_way() < UNDER_WAY, "studies to be done")
             fault()
+            self._tell(number + 1, len(faults))
         self._send(coming, AFTER)
         self._wait(lambda: self._is_over(coming), "every study to be done")
         self.routers.end()
@@ -155,8 +162,9 @@ class Soak:
         hours = self._rng.choice([-24, -1, 1, 24])
         (self._orders / CLOCK).write_text(str(hours * 3600))
 
-    def _corrupt(self) -> None:
+    def _corrupt(self, coming: Iterator[Study]) -> None:
         """Write rubbish over the journal of a job that no process holds."""
+        self._send(coming, 1)
         self._wait(self._spoil_journal, "a job that nobody holds")
 
     def _spoil_journal(self) -> bool:
@@ -174,6 +182,14 @@ class Soak:
         for study in islice(coming, count):
             self.studies.append(study)
             self.routers.send(study.files)
+
+    def _tell(self, number: int, faults: int) -> None:
+        """Say how far it is."""
+        done, killed = len(self.jobs(State.DONE)), sum(self.kills.values())
+        logger.info(
+            "fault %d of %d: %d studies sent, %d done, %d kills, %d restarts",
+            *(number, faults, len(self.studies), done, killed, len(self.said)),
+        )
 
     def _under_way(self) -> int:
         return len(self.studies) - len(self.jobs(State.DONE, State.FAILED))

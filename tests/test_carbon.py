@@ -1,10 +1,11 @@
 """Equation 6, totals that keep the unknown apart, and the log around a run."""
 
 import csv
+import json
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,16 @@ from nvml_stub import Gpu, NvmlStub
 
 from model.carbon import (
     CARBON_COLUMNS,
-    EnergyLog,
     Footprint,
-    PowerMeter,
     add,
+    as_footprint,
     footprint,
-    integrate,
+    idle_kwh,
     write_carbon_csv,
 )
+from model.energy_log import EnergyLog
 from model.power import find_meters
+from model.trace import PowerMeter, integrate
 
 
 def measured(energy_j: float | None, **changes: float | str) -> Footprint:
@@ -151,6 +153,7 @@ class FakeMeter:
     dies_at_s: float = float("inf")
     device: str = "gpu-0"
     source: str = "nvml"
+    others: int = 0
 
     def power_w(self) -> float | None:
         return self.watts if self.clock() < self.dies_at_s else None
@@ -158,6 +161,9 @@ class FakeMeter:
     def energy_j(self) -> float | None:
         alive = self.counter and self.clock() < self.dies_at_s
         return self.watts * self.clock() if alive else None
+
+    def processes(self) -> int | None:
+        return self.others + 1 if self.source == "nvml" else None
 
 
 NEVER_S = 3600.0
@@ -274,6 +280,73 @@ def test_sampled_power_is_logged_beside_a_counter() -> None:
     assert (device.counted_j, device.sampled_j) == pytest.approx((2000, 2000))
 
 
+def test_a_device_s_idle_power_is_known_from_before_the_work() -> None:
+    clock = Clock()
+    card = FakeMeter(clock, watts=50, counter=False)
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        clock.now_s += seconds
+
+    log = EnergyLog([card], interval_s=NEVER_S, clock=clock, idle_s=3, pause=pause)
+    with log:
+        card.watts = 200
+        run_for(log, clock, 10)
+    found = log.footprint()
+    assert waited == [3]
+    assert found.duration_s == 10, "the wait is not of the run"
+    assert found.by_device[0].idle_w == pytest.approx(50)
+    assert idle_kwh(found) == pytest.approx(50 * 10 / 3.6e6)
+
+
+def test_without_a_meter_nobody_waits_and_nothing_is_idle() -> None:
+    with EnergyLog([], idle_s=3, pause=lambda _: pytest.fail("waited")) as log:
+        pass
+    assert idle_kwh(log.footprint()) is None
+
+
+def test_the_most_processes_seen_on_a_device_are_kept() -> None:
+    clock = Clock()
+    card = FakeMeter(clock)
+    with EnergyLog([card], interval_s=NEVER_S, clock=clock) as log:
+        card.others = 2
+        run_for(log, clock, 1)
+        card.others = 0
+        run_for(log, clock, 1)
+    (use,) = log.footprint().by_device
+    assert use.processes == 3
+
+
+def test_a_device_s_parts_are_added_over_folds_and_both_ways_stand_side_by_side(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    cards = [FakeMeter(clock), FakeMeter(clock, device="cpu-0", source="rapl")]
+    fold = logged(cards, clock, seconds=18)
+    write_carbon_csv(tmp_path / "carbon.csv", {"0": fold, "1": fold})
+    with (tmp_path / "devices.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [(row["fold"], row["device"]) for row in found] == [
+        (name, device) for name in ("0", "1", "total") for device in ("gpu-0", "cpu-0")
+    ]
+    total = found[-2]
+    # 200 W for 36 s are 2 Wh.
+    assert float(total["counter_kwh"]) == pytest.approx(0.002)
+    assert float(total["sampled_kwh"]) == pytest.approx(0.002)
+    assert (total["processes"], total["idle_w"]) == ("1", "unknown")
+    assert found[-1]["processes"] == "unknown", "a CPU is shared by all"
+
+
+def test_a_footprint_comes_back_from_json_with_its_devices() -> None:
+    clock = Clock()
+    found = logged([FakeMeter(clock)], clock, seconds=10)
+    record = json.loads(json.dumps(asdict(found)))
+    assert as_footprint(record) == found
+    del record["by_device"]
+    assert as_footprint(record).by_device == (), "as older versions wrote it"
+
+
 def test_a_resumed_run_counts_what_was_used_before(tmp_path: Path) -> None:
     clock, path = Clock(), tmp_path / "power.csv"
     first = EnergyLog(
@@ -324,6 +397,9 @@ class CountingMeter:
         return 100.0
 
     def energy_j(self) -> float | None:
+        return None
+
+    def processes(self) -> int | None:
         return None
 
 

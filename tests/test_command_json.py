@@ -137,7 +137,7 @@ def test_only_the_results_folder_is_uploaded() -> None:
     environment = command().environment_variables
     uploaded = f"{mounts[output.mount]}/{output.path}"
     assert environment["BRS_OUTPUT"] == uploaded
-    for other in ("BRS_WORK", "TMPDIR", "HOME", "MPLCONFIGDIR"):
+    for other in ("BRS_WORK", "TMPDIR", "HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
         inside = environment[other].startswith(mounts[output.mount])
         assert inside, other
         assert not environment[other].startswith(uploaded), other

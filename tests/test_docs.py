@@ -11,9 +11,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from status_inputs import Service
 
+from model.active_learning import (
+    Delivered,
+    LearnedMask,
+    OnTest,
+    Opening,
+    RoundRecord,
+)
+from model.advice import Advice
 from model.bag import BagFeatures, TouchRule
-from model.carbon import CARBON_COLUMNS, EnergyLog
+from model.carbon import CARBON_COLUMNS, DEVICE_COLUMNS
 from model.checkpoint import Manifest
+from model.effort import Effort, Minutes, Pace
+from model.energy_log import EnergyLog
 from model.evaluate import (
     CaseScore,
     Distribution,
@@ -142,15 +152,19 @@ def test_every_exit_code_has_a_row_and_a_remedy() -> None:
     assert sorted(map(int, remedies)) == sorted(set(causes) - {0})
 
 
+ROUND_KINDS = (LearnedMask, Effort, OnTest, Delivered, Minutes, Pace, Advice)
 COLUMNS = {
     "`ranking.csv`": header_of(Ranking("bag", 0, "", "", (), ()).to_csv()),
     "`ranking.json`": ["format", *names_of(Ranking)],
     "`history.csv`": ["fold", *names_of(EpochRecord)],
     "`carbon.csv`": CARBON_COLUMNS,
+    "`devices.csv`": DEVICE_COLUMNS,
     "`checkpoint.safetensors` and `checkpoint.json`": names_of(Manifest),
     "`result.json`": names_of(SessionResult),
     "`batch.json`": names_of(BatchItem),
     "`mask.json`": names_of(MaskRecord),
+    "`rounds/NNNN.open.json`": ["format", *names_of(Opening)],
+    "`rounds/NNNN.json`": ["format", *names_of(RoundRecord, *ROUND_KINDS)],
     "`slices.csv`": names_of(SliceScore),
     "`cases.csv`": names_of(CaseScore),
     "`table.csv`": [

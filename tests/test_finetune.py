@@ -10,10 +10,10 @@ from sessions import annotate, archive_with
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from model.carbon import as_footprint
 from model.checkpoint import Checkpoint, Manifest, read_checkpoint
 from model.engine import Engine
 from model.progress import TrainConfig
-from model.train import as_footprint
 from plugin.train import TrainOptions, train_archive
 from plugin.weights import CHECKPOINT_FILE, require_weights
 

@@ -19,7 +19,9 @@ from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    JPEG2000Lossless,
     MRImageStorage,
+    RLELossless,
     SegmentationStorage,
 )
 from pynetdicom import AE, _config
@@ -35,6 +37,7 @@ from scp_peers import (
     study,
     with_meta,
 )
+from synthetic import enhanced, legacy, phases
 
 from plugin.errors import ConfigError
 from plugin.jobs import Queue
@@ -72,10 +75,15 @@ def datasets(folder: Path) -> set[bytes]:
 
 @contextmanager
 def associated(
-    port: int, *, caller: str = "PACS", called: str = "BRS", sop_class: str = ""
+    port: int,
+    *,
+    caller: str = "PACS",
+    called: str = "BRS",
+    sop_class: str = "",
+    syntax: UID = ExplicitVRLittleEndian,
 ) -> Iterator[Association]:
     entity = AE(caller)
-    entity.add_requested_context(sop_class or MRImageStorage, ExplicitVRLittleEndian)
+    entity.add_requested_context(sop_class or MRImageStorage, syntax)
     association = entity.associate("127.0.0.1", port, ae_title=called)
     raw = association.dul.socket
     peer = raw.socket if raw else None
@@ -90,7 +98,11 @@ def associated(
 
 
 def status_of(port: int, dataset: Dataset) -> int:
-    with associated(port, sop_class=dataset.SOPClassUID) as association:
+    proposed = {
+        "sop_class": dataset.SOPClassUID,
+        "syntax": dataset.file_meta.TransferSyntaxUID,
+    }
+    with associated(port, **proposed) as association:
         return int(association.send_c_store(dataset).Status)
 
 
@@ -398,6 +410,34 @@ def test_a_deflated_instance_is_kept_as_it_came(
     (kept,) = landed(tmp_path)
     syntax = pydicom.dcmread(kept).file_meta.TransferSyntaxUID
     assert syntax == DeflatedExplicitVRLittleEndian
+
+
+def compressed(syntax: UID) -> Dataset:
+    dataset = instance("1.2", "1.2.3", side_px=64)
+    dataset.compress(syntax, generate_instance_uid=False)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: compressed(RLELossless),
+        lambda: compressed(JPEG2000Lossless),
+        lambda: enhanced(phases(2)),
+        lambda: legacy(phases(1)),
+    ],
+    ids=["RLE", "JPEG 2000", "Enhanced MR", "Legacy Converted Enhanced MR"],
+)
+def test_what_a_mask_can_be_made_of_is_kept_as_it_came(
+    make: Callable[[], Dataset], listening: Listening, tmp_path: Path
+) -> None:
+    dataset = make()
+    with listening() as listener:
+        assert status_of(listener.port, dataset) == 0
+    (kept,) = map(pydicom.dcmread, landed(tmp_path))
+    assert kept.SOPClassUID == dataset.SOPClassUID
+    assert kept.file_meta.TransferSyntaxUID == dataset.file_meta.TransferSyntaxUID
+    assert kept.PixelData == dataset.PixelData
 
 
 def test_other_classes_are_dropped_so_that_no_router_sends_for_ever(

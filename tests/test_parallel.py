@@ -20,12 +20,11 @@ from safetensors.torch import load_file
 from sessions import annotate, archive_with
 from torch import nn
 
-from model.carbon import together
+from model.carbon import as_footprint, together
 from model.dataset import CaseStore
 from model.engine import Engine
 from model.parallel import ALONE, Ranks, Shared, SharedBatchNorm2d, SharedDropout
 from model.resume import read_progress
-from model.train import as_footprint
 from plugin import ranks as plugin_ranks
 from plugin.ranks import rank_meters
 
@@ -103,6 +102,9 @@ class Meter:
         return None
 
     def energy_j(self) -> float | None:
+        return None
+
+    def processes(self) -> int | None:
         return None
 
 

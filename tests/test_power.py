@@ -22,7 +22,7 @@ def gpu_survey(
 
 def test_the_stub_offers_only_what_nvml_has() -> None:
     calls = [name for name in dir(NvmlStub) if name.startswith("nvml")]
-    assert len(calls) == 8
+    assert len(calls) == 9
     assert all(hasattr(pynvml, name) for name in calls)
 
 
@@ -38,6 +38,12 @@ def test_gpu_readings_are_watts_and_joules() -> None:
     assert meter.energy_j() == pytest.approx(7.25)
     assert meter.source == "nvml"
     assert meter.device == "NVIDIA Test 80GB GPU-11111111-2222-3333-4444-555555555555"
+
+
+def test_processes_on_a_card_are_counted_where_it_tells_them() -> None:
+    cards = [Gpu(processes=2), Gpu("GPU-2", processes=None)]
+    shared, silent = find_meters(powercap=None, nvml=NvmlStub(cards))
+    assert (shared.processes(), silent.processes()) == (2, None)
 
 
 def test_a_card_without_counter_still_gives_its_power() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from rounds import ROUND, opening
 from status_inputs import BEARER, Service, sign_in, study_uid, words
 from status_project import NAMES, draft, ranked, trained
 
@@ -200,15 +201,24 @@ def test_the_checkpoint_and_the_rounds_are_shown(
         "metrics": {"validation_dice": 0.8504, "stopped_by": "patience"},
     }
     archive.write(None, "checkpoint.json", json.dumps(manifest).encode())
-    for number in (1, 2):
-        record = {"strategy": "bag", "picked": [FIRST] * number}
-        archive.write(None, f"rounds/{number:04d}.json", json.dumps(record).encode())
+    for name, data in {
+        "0001.json": ROUND.to_json(),
+        "0002.json": b"{",
+        "0003.open.json": opening(3).to_json(),
+    }.items():
+        archive.write(None, f"rounds/{name}", data)
     said = words(page(client, "/training"))
     assert "Validation Dice 0.850" in said
     assert "Stopped by patience" in said
-    assert "Round 2 strategy bag picked 2 Round 1 strategy bag picked 1" in said
+    assert "Round 3 state open until its masks are drawn asked for 2 sessions" in said
+    assert "Round 2 record cannot be read" in said
+    assert "Dice 0.850 on 2 tested sessions drawn 1 published, 1 to review, 1 held" in (
+        said
+    )
+    assert "minutes saved 8 of 20 (assumed pace) energy 1.00 kWh" in said
+    assert "advice go on reason one round says nothing of the next" in said
     unknown = words(page(client, "/training", headers={}))
-    assert "2 recorded; sign in to see them." in unknown
+    assert "3 so far; sign in to see them." in unknown
 
 
 # an archive that is not as it should be

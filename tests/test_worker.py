@@ -9,13 +9,14 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from arrivals import accept, series, service_config, study_key
 from destinations import Peers, away, destination, refusing
 from pydicom import Dataset
 from queue_case import HandClock, queue_in, state_of, taken
 from sessions import untrained_segmenter
-from synthetic import Plan, post_plan, pre_plan
+from synthetic import Plan, enhanced, phases, post_plan, pre_plan
 
 from model.engine import Engine
 from model.errors import BrsError
@@ -144,6 +145,17 @@ def test_a_study_becomes_a_mask_at_its_destinations(bench: Bench) -> None:
     assert (progress["stage"], progress["share"]) == ("send", 1.0)
     study = json.loads((job.folder / "study.json").read_text())
     assert (study["source_aes"], study["instances"]) == (["PACS"], 6)
+
+
+def test_a_study_of_one_enhanced_instance_becomes_a_mask(bench: Bench) -> None:
+    whole = enhanced([replace(plan, **SMALL) for plan in phases(2)])
+    bench.receive([whole])
+    job = bench.run()
+    assert state_of(bench.queue, study_key([whole])) is State.DONE
+    mask = pydicom.dcmread(job.folder / "result" / "segmentation.dcm")
+    (series,) = mask.ReferencedSeriesSequence
+    (source,) = series.ReferencedInstanceSequence
+    assert source.ReferencedSOPInstanceUID == whole.SOPInstanceUID
 
 
 def test_the_stages_are_told_in_their_order(

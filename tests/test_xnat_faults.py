@@ -107,6 +107,31 @@ def test_a_fault_that_stays_is_named_and_leaves_no_half_file(
     assert whole(archive.fetch(session_id, tmp_path / "w"), tmp_path)
 
 
+def test_where_no_digest_is_kept_a_page_of_the_right_length_is_no_image(
+    server: StandIn, session_id: str, tmp_path: Path
+) -> None:
+    server.checksums = False
+    page = {"1.dcm": b"<html>Please log in</html>".ljust(500)}
+    server.add_scan(session_id, "9", files=page, uid="1.2.3")
+    with pytest.raises(PassingError, match="a file of no DICOM"):
+        archive_of(server).fetch(session_id, tmp_path / "w")
+
+
+def test_a_zip_lies_beside_its_files_and_not_in_a_temporary_folder(
+    server: StandIn,
+    session_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A session is larger than many a /tmp."""
+    archive = archive_of(server)
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+        folder = archive.fetch(session_id, tmp_path / "w")
+    assert whole(folder, tmp_path)
+    assert [r for r in sent(server, "GET", "/resources/") if r.path.endswith("/files")]
+
+
 @pytest.mark.parametrize("path", [r"/scans$", LISTING, FILE])
 def test_no_answer_is_waited_for_without_end(
     server: StandIn, session_id: str, tmp_path: Path, path: str
@@ -320,3 +345,15 @@ def test_a_heartbeat_that_is_refused_ends_nothing_and_prints_nothing(
         time.sleep(0.02)
     assert sent(server, "GET", "/data/JSESSION")[-1].status == 401
     assert joined._keepalive_thread.is_alive()
+
+
+def test_closing_after_the_token_ended_leaves_no_heartbeat_behind(
+    server: StandIn,
+) -> None:
+    token = server.issue_token("alice")
+    archive = archive_by(server, token)
+    heart = archive._joined._keepalive_thread
+    server.expire_token(token[0])
+    archive.close()
+    heart.join(10)
+    assert not heart.is_alive()

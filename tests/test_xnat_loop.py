@@ -102,7 +102,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         server.add_project("BREAST", owners=("alice",), collaborators=("bob",))
         truth = make_cohort(root / "source", COHORT)
         sessions = {plant(server, truth, name): name for name in truth.truth.sessions()}
-        launcher = Launcher(server, command=Path("command-cpu.json"))
+        launcher = Launcher(server, Path("command-cpu.json"), cache=root / "cache")
         yield Site(server, launcher, sorted(sessions), truth, sessions, [])
 
 

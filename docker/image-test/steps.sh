@@ -18,7 +18,15 @@ readonly GUARDED=(
     --cap-drop=ALL --security-opt no-new-privileges
     --memory 4g --pids-limit 256
 )
+# Runs a program and tells what it took: the processor's time is the same on a busy machine.
+readonly WITH_USAGE='import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(f"took: {used.ru_maxrss >> 10} MiB resident at most,"
+      f" {used.ru_utime + used.ru_stime:.1f} s of processor time", file=sys.stderr)
+sys.exit(code)'
 times=()
+checkpoint=()
 base=""
 build_args=()
 
@@ -45,8 +53,8 @@ prepare_work() {
     need curl curl
     need "$python" "nothing; make setup, or PYTHON=... with the test dependencies"
     work="${work:-$(mktemp -d /var/tmp/brs-image.XXXXXX)}"
-    rm -rf "$work"/{trial,guarded,open}
-    mkdir -p "$work"/{storage,run,wheels,trial,guarded,open}
+    rm -rf "$work"/{trial,guarded,open,default}
+    mkdir -p "$work"/{storage,run,wheels,trial,guarded,open,default}
     # Storage of its own, so that removing the folder removes every layer.
     printf '[storage]\ndriver = "overlay"\ngraphroot = "%s"\nrunroot = "%s"\n' \
         "$work/storage" "$work/run" >"$work/storage.conf"
@@ -173,27 +181,45 @@ check_version() {
     guarded "$image" | grep -q '^Usage: brs' || fail "the default command"
 }
 
-# The default checkpoint of the image is the tree's, and is whole; a tree may have none.
+# Every file of the package is in the image: code, templates, recipe, default weights.
+check_package() {
+    local found
+    # shellcheck disable=SC2016  # $package is the image's shell's
+    found="$(guarded --volume "$PWD/plugin:/tree/plugin:ro" \
+        --volume "$PWD/model:/tree/model:ro" "$image" sh -c '
+        for package in plugin model; do
+            diff --recursive --brief --exclude=__pycache__ "/tree/$package" \
+                /opt/brs/lib/python3*/site-packages/"$package"
+        done')" || true
+    found="$(grep -v '^Only in /opt/brs/.*plugin: command.json$' <<<"$found" || true)"
+    [ -z "$found" ] || fail "the package is not the tree's: $found"
+}
+
+# A tree may have no default checkpoint; the image then says so where one is needed.
 check_default_weights() {
-    local file=model/weights/default.safetensors
-    guarded "$image" python -c '
-from model.checkpoint import read_checkpoint
-from plugin.weights import packaged_weights
-path = packaged_weights()
-if path is not None:
-    read_checkpoint(path)
-    print(path)
-' >"$work/default"
+    local file=model/weights/default.safetensors said
     if [ -f "$file" ]; then
-        guarded "$image" cat "$(cat "$work/default")" | cmp - "$file" || fail "the weights"
+        run_segment default "${GUARDED[@]}" --network none
+        grep -q "$(sha256_of_weights model/weights/default.json)" \
+            "$work/default/result.json" || fail "a result of other weights"
     else
-        [ ! -s "$work/default" ] || fail "weights that the tree does not have"
         say "this tree has no default checkpoint"
+        if said="$(guarded --volume "$work/trial:/trial:ro" "$image" \
+            brs segment --input /trial/session --output /tmp/none 2>&1)"; then
+            fail "segmenting without weights"
+        fi
+        grep '^error: .*a build without a default checkpoint' <<<"$said" >&2 \
+            || fail "no reason given: $said"
     fi
 }
 
+sha256_of_weights() { # MANIFEST
+    "$python" -c 'import json, sys
+print(json.load(open(sys.argv[1]))["weights_sha256"])' "$1"
+}
+
 make_trial() {
-    chown "$ANY_UID:$ANY_UID" "$work"/{trial,guarded,open}
+    chown "$ANY_UID:$ANY_UID" "$work"/{trial,guarded,open,default}
     guarded --volume "$work/trial:/trial:rw" \
         --volume "$PWD/docker/trial_input.py:/trial_input.py:ro" \
         "$image" python /trial_input.py /trial
@@ -204,7 +230,7 @@ digest_input() {
     (cd "$work/trial" && find session weights -type f -print0 | sort -z | xargs -0 sha256sum)
 }
 
-segment() { # NAME ARGUMENT OF PODMAN...
+run_segment() { # NAME ARGUMENT OF PODMAN...
     local name="$1"
     shift
     # Not --rm: what the container changed is asked afterwards.
@@ -212,8 +238,13 @@ segment() { # NAME ARGUMENT OF PODMAN...
         --volume "$work/trial/session:/input:ro" \
         --volume "$work/trial/weights:/weights:ro" \
         --volume "$work/$name:/output:rw" \
-        "$image" brs segment --input /input --output /output \
-        --checkpoint /weights/checkpoint.safetensors --device cpu
+        "$image" python -c "$WITH_USAGE" brs segment --input /input --output /output \
+        --device cpu "${checkpoint[@]}" 2> >(tee "$work/$name.log" >&2)
+}
+
+segment() { # NAME ARGUMENT OF PODMAN...
+    local name="$1" checkpoint=(--checkpoint /weights/checkpoint.safetensors)
+    run_segment "$@"
     for file in $RESULTS; do
         [ -s "$work/$name/$file" ] || fail "$name: no $file"
     done
@@ -285,4 +316,5 @@ report() {
         | grep -v '^0 B' | cut -c1-100 >&2
     awk -F'"' '/"(read|infer|judge|write)":/ { print "         " $2 $3 " s inside segment" }' \
         "$work/guarded/result.json" >&2
+    grep '^took: ' "$work/guarded.log" >&2
 }

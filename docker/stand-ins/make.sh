@@ -18,7 +18,9 @@ make_base() {
             bookworm "$tar.part"
         mv "$tar.part" "$tar"
     fi
-    podman import --quiet "$tar" localhost/brs-base:latest >/dev/null
+    # Another import would be another base, and every layer would be built again.
+    podman image exists localhost/brs-base:latest \
+        || podman import --quiet "$tar" localhost/brs-base:latest >/dev/null
 }
 
 make_torch() {

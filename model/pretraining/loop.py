@@ -21,7 +21,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import RAdam
 from torch.utils.data import DataLoader
 
-from model.carbon import Footprint
+from model.carbon import Footprint, as_footprint
 from model.engine import Engine
 from model.errors import TrainingError
 from model.loss import dice_loss
@@ -97,9 +97,7 @@ def footprint_before(folder: Path) -> Footprint | None:
     """Return what an unfinished pretraining had emitted, None when nothing was kept."""
     path = folder / STATE_FILE
     record = read_progress(path)["footprint"] if path.exists() else None
-    if not record:
-        return None
-    return Footprint(**{**record, "devices": tuple(record["devices"])})
+    return as_footprint(record) if record else None
 
 
 def _prepare(recipe: Recipe, desk: Desk, start: nn.Module | None) -> _Run:

@@ -34,10 +34,12 @@ from plugin.options import (
     data_option,
     device_option,
     emission_option,
+    minutes_per_slice_option,
     option,
     output_option,
     precision_option,
     rules_option,
+    test_share_option,
     work_option,
 )
 from plugin.reports.experiment import StudyFindings, headline, study_verdict
@@ -87,12 +89,7 @@ def _share(text: str) -> float:
     help="Shares of the pool's patients to annotate.",
 )
 @option("--seeds", default="0", callback=_listed(int), help="One study each.")
-@option(
-    "--test-share",
-    default=0.2,
-    type=click.FloatRange(0, 1, max_open=True),
-    help="Share of the patients kept out of every selection, to test all on the same.",
-)
+@test_share_option
 @option(
     "--features",
     type=click.Choice([BOUNDARY, ANNOTATION]),
@@ -100,7 +97,7 @@ def _share(text: str) -> float:
     help="What strategies know: boundary, as before any annotation, or the masks.",
 )
 @data_option
-@option("--minutes-per-slice", default=0.5, help="Assumed, to draw one slice by hand.")
+@minutes_per_slice_option
 @config_options
 @device_option
 @precision_option

@@ -48,7 +48,7 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
         if not ranks.leads:
             follow(ranks, platform.node())
             return
-        options = _train_options(
+        options = train_options(
             settings, backbone_weights=backbone_weights, ranks=ranks
         )
         _train(archive_at(archive), options, settings)
@@ -77,7 +77,7 @@ def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
         opened = archive_at(archive)
         weights = require_weights(checkpoint or DEFAULT, opened, _work(settings))
         start = read_checkpoint(weights)
-        _train(opened, _train_options(settings, start=start, ranks=ranks), settings)
+        _train(opened, train_options(settings, start=start, ranks=ranks), settings)
 
 
 def train_config(
@@ -101,9 +101,10 @@ def train_config(
     )
 
 
-def _train_options(
+def train_options(
     settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
 ) -> TrainOptions:
+    """Return a training as the command's options say."""
     return TrainOptions(
         engine=_engine(settings),
         config=train_config(settings, seed=settings["seed"], start=start),
@@ -134,7 +135,7 @@ def _train(archive: Archive, options: TrainOptions, settings: dict[str, Any]) ->
     outcome = train_archive(archive, settings["output"], _work(settings), options)
     if not outcome.pushed and settings["upload"] != "handler":
         raise _not_pushed(settings["output"])
-    best = max(o.manifest.metrics["validation_dice"] for o in outcome.folds)
+    best = outcome.best.manifest.metrics["validation_dice"]
     say(
         {
             "checkpoint": str(outcome.checkpoint),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.carbon import Footprint, add
+from model.carbon import Footprint, add, idle_kwh
 from model.figures import Samples, footprint_bars, learning_curve, power_over_time
 from model.progress import EpochRecord, best
 from plugin.reports.page import Cell, Chart, Column, Fact, Section, Table
@@ -150,7 +150,23 @@ def cost_facts(total: Footprint) -> list[Fact]:
             f"{total.coverage:.0%} of the time measured",
         ),
         Fact("Devices", devices, "as a whole; the rest of the machine is not in it"),
+        *_idle_facts(total),
     ]
+
+
+def _idle_facts(total: Footprint) -> list[Fact]:
+    """Return what of the energy was no work of ours, as far as that is known."""
+    facts = []
+    idle = idle_kwh(total)
+    if idle is not None:
+        facts.append(
+            Fact("Of it idle", energy(idle), "at the power before the work began")
+        )
+    counts = [d.processes for d in total.by_device if d.processes is not None]
+    if counts:
+        note = "most at once on one GPU, ours included; all are in the energy"
+        facts.append(Fact("Processes seen", str(max(counts)), note))
+    return facts
 
 
 def footprint_chart(folds: Mapping[str, Footprint]) -> Chart:

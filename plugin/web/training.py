@@ -1,11 +1,11 @@
-"""Rounds, folds and carbon footprint in an archive's project, as far as they are."""
+"""Folds, carbon footprint and rounds in an archive's project, as far as they are."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from model.carbon import Footprint, add
+from model.carbon import add, as_footprint
 from plugin.archive import Archive
 from plugin.reports.page import Fact, Table
 from plugin.reports.training import (
@@ -18,20 +18,12 @@ from plugin.reports.training import (
 )
 from plugin.web.drawn import Drawn, draw
 from plugin.web.records import mapping, number, text, texts
+from plugin.web.rounds import Round, recorded_rounds
 
 FOLDS: Final = 5
 """The paper's; a manifest says how many its training has."""
 MOST_FOLDS: Final = 20
-MOST_ROUNDS: Final = 500
 UNMEASURED: Final = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round of active learning, as it was recorded."""
-
-    number: int
-    facts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +67,7 @@ def read_training(archive: Archive) -> Training:
         charts=draw(charts, "training-"),
         costs=cost_facts(add([f.footprint for f in trained])) if trained else (),
         checkpoint=_checkpoint(_json(archive.read(None, "checkpoint.json"))),
-        rounds=_rounds(archive),
+        rounds=recorded_rounds(archive),
     )
 
 
@@ -107,13 +99,9 @@ def _fold(archive: Archive, at: int) -> _Fold | None:
     history = archive.read(None, f"fold-{at}.history.csv")
     if not manifest or history is None:
         return None
-    footprint = _footprint(mapping(manifest.get("footprint")))
+    footprint = as_footprint(mapping(manifest.get("footprint")))
     epochs = read_history(history.decode().splitlines())
     return _Fold(manifest, TrainedFold(str(at), epochs, footprint))
-
-
-def _footprint(values: Mapping[str, Any]) -> Footprint:
-    return Footprint(**{**values, "devices": texts(values["devices"])})
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
@@ -135,29 +123,6 @@ def _checkpoint(manifest: Mapping[str, Any]) -> Sequence[Fact]:
         Fact("Stopped by", str(metrics.get("stopped_by", UNMEASURED))),
         Fact("Weights", sha[:12], f"brs {manifest.get('package_version')}"),
     )
-
-
-def _rounds(archive: Archive) -> tuple[Round, ...]:
-    """Return the recorded rounds, the latest first."""
-    rounds: list[Round] = []
-    while len(rounds) < MOST_ROUNDS:
-        number_ = len(rounds) + 1
-        data = archive.read(None, f"rounds/{number_:04d}.json")
-        if data is None:
-            break
-        rounds.append(Round(number_, _facts(_json(data))))
-    return tuple(reversed(rounds))
-
-
-def _facts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the plain values of a record, and how long its lists are."""
-    facts = {}
-    for name, value in values.items():
-        if isinstance(value, list | dict):
-            facts[name.replace("_", " ")] = str(len(value))
-        elif isinstance(value, str | int | float):
-            facts[name.replace("_", " ")] = str(value)
-    return facts
 
 
 def _json(data: bytes | None) -> Mapping[str, Any]:

@@ -112,7 +112,9 @@ class Faulty:
 
 def _refuse(start: Start, status: int) -> list[bytes]:
     reason = REASONS.get(status, "Error")
-    start(f"{status} {reason}", [HTML])
+    # Where a redirect leads, there is a page: what follows it has not got its answer.
+    moved = [("Location", "/")] if 300 <= status < 400 else []
+    start(f"{status} {reason}", [HTML, *moved])
     return [f"<html><body><h3>{reason}</h3>{PATIENT}</body></html>".encode()]
 
 
