@@ -7,7 +7,7 @@ the power that fits: 1 is proportional, 0 is no growth. Weights are random and s
 where the network is not what is asked about.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -32,8 +32,9 @@ from plugin.proofs import Proofs
 GRID_PX = 96
 """Small: what grows is asked, not how long a slice takes."""
 SLICES, MATRIX_PX = 32, 256
-WORKERS = (1, 2, 4, 8)
-STUDIES = 8
+WORKERS = (1, 2, 4)
+STUDIES = 4
+FIGURE = Path(__file__).parents[1] / "docs" / "images" / "scaling.png"
 
 
 def segmenter(weights: Path, cache: Path) -> Segmenter:
@@ -114,58 +115,77 @@ def asked(
     return replace(found, notes=(note,))
 
 
+def axes(
+    folder: Path, *, slices: int, matrix: int, most: int, repeats: int
+) -> Iterator[tuple[str, Result]]:
+    """Yield the result of every axis, the largest sizes given."""
+    weights = weights_for(GRID_PX, None, folder)
+    ready = segmenter(weights, folder / "cache")
+    whole = f"a study to its DICOM-SEG, warm, network grid {GRID_PX}"
+    by_slices = [(n, MATRIX_PX) for n in (16, 32, 64, 128, 256) if n <= slices]
+    yield (
+        "slices",
+        asked(
+            "how cost grows with slices",
+            "slices",
+            study_ways(folder, ready, by_slices),
+            work=f"{whole}, {MATRIX_PX} x {MATRIX_PX} px",
+            repeats=repeats,
+        ),
+    )
+    by_matrix = [(SLICES, n) for n in (128, 256, 512, 1024) if n <= matrix]
+    yield (
+        "matrix",
+        asked(
+            "how cost grows with the matrix",
+            "rows",
+            study_ways(folder, ready, by_matrix),
+            work=f"{whole}, 2 x {SLICES} slices",
+            repeats=repeats,
+        ),
+    )
+    yield (
+        "pool",
+        asked(
+            "how cost grows with the sessions of a pool",
+            "sessions",
+            pool_ways(folder, most),
+            work=f"the whole order by '{STRATEGY}', simulated features",
+            repeats=repeats,
+        ),
+    )
+    study = write_study(folder / "one", slices=SLICES, matrix_px=MATRIX_PX)
+    yield (
+        "workers",
+        asked(
+            "how cost changes with workers",
+            "workers",
+            [(n, partial(crew, study, folder, weights, n)) for n in WORKERS],
+            work=f"{STUDIES} studies, each worker a process that starts anew",
+            repeats=1,
+        ),
+    )
+
+
 @click.command()
+@count_option("--slices", 128, "Slices of the largest study.")
+@count_option("--matrix", 512, "Rows of the largest study.")
 @count_option("--most", 10_000, "Sessions of the largest pool.")
 @repeats_option(3)
 @out_option
 @click.option(
     "--figure",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=Path(__file__).parents[1] / "docs" / "images" / "scaling.png",
-    help="Where the figure goes.",
+    default=FIGURE,
+    help="Where the figure goes; docs/images/scaling.png by default.",
 )
-def main(most: int, repeats: int, out: Path, figure: Path) -> None:
+def main(out: Path, figure: Path, **sizes: int) -> None:
     """Measure all four axes and draw them."""
+    results = {}
     with TemporaryDirectory() as place:
-        folder = Path(place)
-        weights = weights_for(GRID_PX, None, folder)
-        ready = segmenter(weights, folder / "cache")
-        by_slices = [(n, MATRIX_PX) for n in (16, 32, 64, 128)]
-        by_matrix = [(SLICES, n) for n in (128, 256, 512)]
-        whole = f"a study to its DICOM-SEG, warm, network grid {GRID_PX}"
-        study = write_study(folder / "one", slices=SLICES, matrix_px=MATRIX_PX)
-        results = {
-            "slices": asked(
-                "how cost grows with slices",
-                "slices",
-                study_ways(folder, ready, by_slices),
-                work=f"{whole}, {MATRIX_PX} x {MATRIX_PX} px",
-                repeats=repeats,
-            ),
-            "matrix": asked(
-                "how cost grows with the matrix",
-                "rows",
-                study_ways(folder, ready, by_matrix),
-                work=f"{whole}, 2 x {SLICES} slices",
-                repeats=repeats,
-            ),
-            "pool": asked(
-                "how cost grows with the sessions of a pool",
-                "sessions",
-                pool_ways(folder, most),
-                work=f"the whole order by '{STRATEGY}', simulated features",
-                repeats=repeats,
-            ),
-            "workers": asked(
-                "how cost changes with workers",
-                "workers",
-                [(n, partial(crew, study, folder, weights, n)) for n in WORKERS],
-                work=f"{STUDIES} studies, each worker a process that starts anew",
-                repeats=1,
-            ),
-        }
-    for name, result in results.items():
-        publish(result, out, f"scaling-{name}")
+        for name, result in axes(Path(place), **sizes):
+            publish(result, out, f"scaling-{name}")
+            results[name] = result
     write_figure(results, figure)
 
 

@@ -56,8 +56,15 @@ def choose_engine(
     Raises
     ------
     DeviceError
-        If a GPU is asked for and none can be used.
+        If a GPU is asked for and none can be used, or int8, which is OpenVINO's.
     """
+    if precision == "int8":
+        raise DeviceError(
+            f"precision {precision}",
+            found="PyTorch",
+            needed="OpenVINO, and weights that are trained already",
+            mend="choose the precision auto, bf16 or fp32",
+        )
     import torch
 
     if device == "auto":

@@ -13,7 +13,7 @@ from sessions import archive_with, untrained_checkpoint
 from torch import nn
 
 from model.checkpoint import read_manifest, read_weights, write_checkpoint
-from model.engine import Engine
+from model.engine import Engine, choose_engine
 from model.errors import CheckpointError, DeviceError
 from model.fidelity import Fidelity, held_out_slices, some_slices
 from model.int8 import Int8Record, check_nncf, write_graph
@@ -71,10 +71,11 @@ def test_int8_is_run_when_asked_for_and_never_by_itself(
     assert "int8" not in {engine.precision for engine in others}
 
 
-@pytest.mark.parametrize("wish", [Wish("torch", "cpu", "int8")])
-def test_int8_is_openvinos_on_a_cpu(wish: Wish) -> None:
+def test_int8_is_openvinos_and_nothing_is_trained_in_it() -> None:
     with pytest.raises(DeviceError, match="precision int8"):
-        next(candidates(wish))
+        next(candidates(Wish("torch", "cpu", "int8")))
+    with pytest.raises(DeviceError, match="precision int8: found PyTorch"):
+        choose_engine(device="cpu", precision="int8", training=True)
 
 
 @pytest.mark.parametrize(("dice", "runs"), [(0.961, True), (0.959, False)])

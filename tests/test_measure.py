@@ -1,5 +1,6 @@
 """A benchmark's numbers: ratios to the first way, limits, and the page of them."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from benchmarks.measure import (
     publish,
 )
 from benchmarks.options import RESULTS
+from benchmarks.scaling_figure import exponent, sizes_of, write_figure
 
 ROOT = Path(__file__).parents[1]
 RESULT = Result(
@@ -75,3 +77,16 @@ def test_a_result_is_read_back_and_shown(tmp_path: Path) -> None:
 def test_the_page_is_what_the_kept_results_say() -> None:
     results = [report.read(path) for path in sorted(RESULTS.glob("*.json"))]
     assert (ROOT / "docs" / "performance.md").read_text() == report.page(results)
+
+
+def test_growth_is_a_power_and_a_figure(tmp_path: Path) -> None:
+    sizes = (10.0, 100.0, 1000.0)
+    assert exponent(sizes, [size**1.5 for size in sizes]) == pytest.approx(1.5)
+    timings = tuple(Timing(f"{size:g} sessions", (size,), None) for size in sizes)
+    result = replace(RESULT, timings=timings)
+    assert sizes_of(result) == list(sizes)
+    write_figure({"pool": result}, tmp_path / "images" / "scaling.png")
+    assert (tmp_path / "images" / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    grows = replace(result, question="how cost grows with the sessions of a pool")
+    assert "(images/scaling.png)" in report.page([grows])
+    assert "scaling.png" not in report.page([RESULT])
