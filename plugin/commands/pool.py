@@ -8,6 +8,7 @@ import click
 
 from plugin.archive import Archive
 from plugin.commands.result import archive_at, say
+from plugin.dce import DceRules
 from plugin.options import (
     FOLDER,
     archive_option,
@@ -43,7 +44,8 @@ def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
     """
     from plugin.demo import DemoOptions, run_demo
 
-    segmenter = _drawing(None, settings | {"work": output / "work"})
+    settings |= {"work": output / "work", "rules": DceRules()}
+    segmenter = _drawing(None, settings)
     say(run_demo(output, DemoOptions(cases=cases, seed=seed), segmenter))
 
 
