@@ -286,7 +286,9 @@ def test_the_second_sigterm_hands_the_job_back_and_exits_at_once(
             code, said = service.stop(signal.SIGTERM, signal.SIGTERM)
     assert time.monotonic() - started_s < 30
     assert (code, said["queued"], said["running"]) == (0, 1, 0)
-    assert service.events(study.key)[-1].kind.value == "released"
+    # A worker that is too slow to hand it back is killed, and its job recovered.
+    last = service.events(study.key)[-1].kind.value
+    assert last == ("recovered" if "had to be killed" in service.said else "released")
 
 
 @pytest.mark.parametrize(

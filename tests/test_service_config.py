@@ -223,7 +223,7 @@ def test_what_should_be_a_section_is_told(tmp_path: Path) -> None:
         ("BRS_CALLERS", "@10.0.0.7", "AET, or AET@ADDRESS,ADDRESS"),
         ("BRS_DESTINATIONS", "PACS@host", "NAME=AET@HOST:PORT"),
         ("BRS_DESTINATIONS", "a=A@h:1 a=B@h:2", "['a'] twice"),
-        ("BRS_PRECISION", "half", "auto, fp32 or bf16"),
+        ("BRS_PRECISION", "half", "auto, fp32, bf16 or int8"),
     ],
 )
 def test_a_wrong_variable_is_named(

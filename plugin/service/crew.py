@@ -121,12 +121,14 @@ class Crew:
         self._wait(grace_s, is_hurried)
         self._signal_all()
         self._wait(FAREWELL_S, lambda: False)
-        for process in self._living():
+        for process in (slow := self._living()):
             logger.error("%s had to be killed", process.name)
             process.kill()
             process.join()
         for member in self.members:
             self._set(member, ENDED)
+        if slow:
+            self._died()
 
     def _start(self, member: Member) -> None:
         ours, theirs = self._context.Pipe()
