@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,8 +39,8 @@ FIGURE = Path(__file__).parents[1] / "docs" / "images" / "scaling.png"
 
 
 def segmenter(weights: Path, cache: Path) -> Segmenter:
-    """Return the segmenter on this machine's best proven engine."""
-    choice = open_checkpoint(weights, Wish(), Proofs(cache))
+    """Return the segmenter in fp32, which random weights are always faithful to."""
+    choice = open_checkpoint(weights, Wish(precision="fp32"), Proofs(cache))
     return Segmenter(choice.checkpoint, choice.engine)
 
 
@@ -85,7 +86,8 @@ def _work(study: Path, output: Path, weights: Path, cache: Path) -> None:
 
 def crew(study: Path, folder: Path, weights: Path, workers: int) -> None:
     """Segment some studies by so many processes, each of which starts and ends."""
-    with ProcessPoolExecutor(workers) as processes:
+    # A fork would inherit the threads of OpenVINO, and might wait for them for ever.
+    with ProcessPoolExecutor(workers, get_context("spawn")) as processes:
         waiting = [
             processes.submit(_work, study, folder / f"w{n}", weights, folder / "cache")
             for n in range(STUDIES)
