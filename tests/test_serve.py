@@ -239,6 +239,7 @@ def test_kills_of_every_process_lose_nothing(tmp_path: Path, checkpoint: Path) -
         (worker,) = service.health["workers"]
         os.kill(worker["pid"], signal.SIGKILL)
         await_that(lambda: worker_pid(service) not in (None, worker["pid"]), "another")
+        await_that(lambda: len(taken(service, first)) >= 2, "a second run")
         os.kill(parent_of(worker_pid(service)), signal.SIGKILL)
         os.kill(worker_pid(service) or 0, signal.SIGKILL)
         service.store(second.files)
