@@ -1,5 +1,6 @@
 """What the stand-in lets go wrong: each kind of fault, as a client meets it."""
 
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 import requests
 from hospital import client, hospital
+from standin.faults import Faulty
 from standin.server import Fault, StandIn
 
 DATA = bytes(range(256)) * 400
+GET = {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}
 FILE = "/data/experiments/XNAT_E00001/resources/BRS/files/data"
 
 
@@ -95,3 +98,12 @@ def test_an_upload_is_cut_and_stores_nothing(server: StandIn) -> None:
     assert who.send("PUT", path, b"x" * 5_000_000).status_code == 200
     folder = server.directory("XNAT_E00001") / "RESOURCES" / "BRS"
     assert {p.name for p in folder.iterdir()} == {"data", "new", "BRS_catalog.xml"}
+
+
+def test_a_body_that_is_left_in_the_middle_is_closed() -> None:
+    """The server forgets it when a client resets: a file would stay open."""
+    body = io.BytesIO(b"one\ntwo\n")
+    answer = iter(Faulty(lambda *_: body, lambda *_: None)(GET, lambda *_: None))
+    assert next(answer) == b"one\n"
+    del answer
+    assert body.closed

@@ -66,7 +66,7 @@ class Faulty:
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         fault = self._take(environ)
         if fault is None:
-            return self.inner(environ, start)
+            return _sent(self.inner(environ, start))
         fault.beside()
         if fault.delay_s and self.closing.wait(fault.delay_s):
             raise ConnectionAbortedError
@@ -98,7 +98,7 @@ class Faulty:
             body = self.inner(environ, start)
             return _cut_off(body, fault.cut_after_bytes, environ)
         if fault.truncate is None and not fault.corrupt:
-            return self.inner(environ, start)
+            return _sent(self.inner(environ, start))
         held: list[Any] = []
         answer = self.inner(environ, lambda *given: held.extend(given))
         with _closed(answer):
@@ -136,6 +136,12 @@ def _cut_off(body: Iterable[bytes], size: int, environ: Environ) -> Iterator[byt
             if sent >= size:
                 break
     _cut(environ)
+
+
+def _sent(body: Iterable[bytes]) -> Iterator[bytes]:
+    """Send a body and close it, which werkzeug forgets when the client resets."""
+    with _closed(body):
+        yield from body
 
 
 @contextmanager
