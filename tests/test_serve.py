@@ -226,15 +226,22 @@ def test_sigterm_lets_the_running_job_end_and_exits_0(
     assert service.said.splitlines()[-1] == "stopping"
 
 
-def test_kills_of_every_process_lose_nothing(tmp_path: Path, checkpoint: Path) -> None:
-    silent = socket.create_server(("127.0.0.1", 0))
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    """A destination that says nothing: a job that sends there does not end."""
+    with socket.create_server(("127.0.0.1", 0)) as destination:
+        yield destination
+
+
+def test_kills_of_every_process_lose_nothing(
+    tmp_path: Path, checkpoint: Path, silent: socket.socket
+) -> None:
     config = settings(tmp_path, checkpoint)
     row = destination_row(silent.getsockname()[1])
     config.write_text(config.read_text() + row)
     first, second = (small_study(tmp_path, name) for name in ("one", "two"))
     with running(config, tmp_path / "work") as service:
         service.store(first.files)
-        # The destination says nothing: the job runs for as long as the test wants.
         service.await_state(first.key, State.RUNNING)
         (worker,) = service.health["workers"]
         os.kill(worker["pid"], signal.SIGKILL)
@@ -273,18 +280,17 @@ def taken(service: Running, study: Study) -> list[str]:
 
 
 def test_the_second_sigterm_hands_the_job_back_and_exits_at_once(
-    tmp_path: Path, checkpoint: Path
+    tmp_path: Path, checkpoint: Path, silent: socket.socket
 ) -> None:
     study = small_study(tmp_path, "one")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        config = settings(tmp_path, checkpoint, top="grace_s = 600")
-        row = destination_row(silent.getsockname()[1])
-        config.write_text(config.read_text() + row)
-        with running(config, tmp_path / "work") as service:
-            service.store(study.files)
-            service.await_state(study.key, State.RUNNING)
-            started_s = time.monotonic()
-            code, said = service.stop(signal.SIGTERM, signal.SIGTERM)
+    config = settings(tmp_path, checkpoint, top="grace_s = 600")
+    row = destination_row(silent.getsockname()[1])
+    config.write_text(config.read_text() + row)
+    with running(config, tmp_path / "work") as service:
+        service.store(study.files)
+        service.await_state(study.key, State.RUNNING)
+        started_s = time.monotonic()
+        code, said = service.stop(signal.SIGTERM, signal.SIGTERM)
     assert time.monotonic() - started_s < 30
     assert (code, said["queued"], said["running"]) == (0, 1, 0)
     # A worker that is too slow to hand it back is killed, and its job recovered.
