@@ -27,6 +27,17 @@ def write_state(
     for index, moments in optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    _write(path, tensors, progress)
+
+
+def write_end(path: Path, progress: Mapping[str, Any]) -> None:
+    """Store the progress of a training that has ended: nothing needs its tensors."""
+    _write(path, {}, progress)
+
+
+def _write(
+    path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]
+) -> None:
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     write_atomically(path, save(flat, metadata={"progress": json.dumps(progress)}))
 

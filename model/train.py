@@ -33,7 +33,7 @@ from model.progress import (
     over_budget,
     since,
 )
-from model.resume import read_progress, read_state, write_state
+from model.resume import read_progress, read_state, write_end, write_state
 from model.step import Learner
 
 logger = logging.getLogger(__name__)
@@ -133,12 +133,20 @@ def _prepare(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) 
     run = _Run(config, network, learner, feed, optimizer, scheduler, [])
     path = bench.folder / "state.safetensors"
     if path.exists():
-        progress = read_state(path, network, optimizer)
-        _check_same_config(path, progress["config"], config)
-        run.history = [EpochRecord(**row) for row in progress["history"]]
-        run.scheduler.load_state_dict(progress["scheduler"])
-        optimizer.param_groups[0]["lr"] = progress["learning_rate"]
+        _go_on(run, path)
     return run
+
+
+def _go_on(run: _Run, path: Path) -> None:
+    """Take up a fold after its last whole epoch; one that has ended has no tensors."""
+    progress = read_progress(path)
+    _check_same_config(path, progress["config"], run.config)
+    run.history = [EpochRecord(**row) for row in progress["history"]]
+    if finished(run.history, run.config):
+        return
+    read_state(path, run.network, run.optimizer)
+    run.scheduler.load_state_dict(progress["scheduler"])
+    run.optimizer.param_groups[0]["lr"] = progress["learning_rate"]
 
 
 def _scheduler(
@@ -245,6 +253,10 @@ def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
         "learning_rate": run.optimizer.param_groups[0]["lr"],
         "footprint": asdict(footprint) if footprint else None,
     }
-    write_state(folder / "state.safetensors", run.network, run.optimizer, progress)
+    path = folder / "state.safetensors"
+    if finished(run.history, run.config):
+        write_end(path, progress)
+    else:
+        write_state(path, run.network, run.optimizer, progress)
     write_atomically(folder / "history.csv", history_csv(run.history))
     bench.ranks.agreed(None)  # the others may read the files now

@@ -221,6 +221,16 @@ def test_resuming_with_other_settings_is_refused(
         trained(store, tmp_path, replace(CONFIG, epochs=1, batch=2))
 
 
+def test_a_fold_that_ended_keeps_no_moments_and_is_not_trained_again(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    first, expected = trained(store, tmp_path)
+    assert (tmp_path / "state.safetensors").stat().st_size < 10_000
+    again, network = trained(store, tmp_path, footprint=killed_at(1))
+    assert again == first
+    assert equal_weights(network, expected)
+
+
 def test_a_damaged_state_names_its_file(store: CaseStore, tmp_path: Path) -> None:
     (tmp_path / "state.safetensors").write_bytes(b"not tensors")
     with pytest.raises(TrainingError, match=r"state\.safetensors: found a damaged"):
