@@ -1,9 +1,9 @@
 """From a study's first image to its mask in the PACS, stage by stage, by `brs serve`.
 
-    python -m benchmarks.service --checkpoint FILE --grid 256
+    python -m benchmarks.service
 
 The PACS is an Orthanc. The stages are read from the journal that the service keeps of
-each study. Without a checkpoint the weights are random.
+each study. The weights must draw a plausible mask: any other is held back, not sent.
 """
 
 import json
@@ -33,6 +33,7 @@ from plugin.receiving.identity import key
 from plugin.service.handling import RESULT, SEGMENTED
 from plugin.service.outbox import SENDING
 
+DEFAULT_WEIGHTS: Final = Path("model/weights/default.safetensors")
 SETTLE_S: Final = 1.0
 PATIENCE_S: Final = 600.0
 POLL_S: Final = 0.05
@@ -152,14 +153,19 @@ def _await_ready(log: Path, process: "subprocess.Popen[bytes]") -> None:
 
 
 @click.command()
-@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path))
-@count_option("--grid", 256, "Rows and columns of the network's input.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=DEFAULT_WEIGHTS,
+    help="The default one of the package when not given.",
+)
+@count_option("--grid", 128, "Rows and columns of the network's input.")
 @count_option("--slices", 80, "Slices of a series.")
 @count_option("--matrix", 512, "Rows and columns of the study.")
 @repeats_option(5)
 @out_option
 def main(
-    checkpoint: Path | None,
+    checkpoint: Path,
     grid: int,
     slices: int,
     matrix: int,
