@@ -8,6 +8,7 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 RESULTS = Path(__file__).parent / "results"
+DEFAULT_WEIGHTS = Path("model/weights/default.safetensors")
 
 
 def repeats_option(default: int) -> Callable[[Command], Command]:
@@ -22,6 +23,14 @@ out_option = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=RESULTS,
     help="Folder for the result as JSON; benchmarks/results by default.",
+)
+
+
+weights_option = click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=DEFAULT_WEIGHTS,
+    help="The default one of the package when not given.",
 )
 
 

@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from benchmarks.measure import Result, Way, compare, publish
-from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.options import DEFAULT_WEIGHTS, count_option, out_option, repeats_option
 from benchmarks.ranking import STRATEGY, measured, pool
 from benchmarks.scaling_figure import exponent, write_figure
 from benchmarks.study import draw_study, write_study
@@ -121,7 +121,7 @@ def axes(
     folder: Path, *, slices: int, matrix: int, most: int, repeats: int
 ) -> Iterator[tuple[str, Result]]:
     """Yield the result of every axis, the largest sizes given."""
-    weights = weights_for(GRID_PX, None, folder)
+    weights = weights_for(GRID_PX, DEFAULT_WEIGHTS, folder)
     ready = segmenter(weights, folder / "cache")
     whole = f"a study to its DICOM-SEG, warm, network grid {GRID_PX}"
     by_slices = [(n, MATRIX_PX) for n in (16, 32, 64, 128, 256) if n <= slices]

@@ -22,7 +22,12 @@ import click
 import pydicom
 
 from benchmarks.measure import Result, Timing, machine, publish
-from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.options import (
+    count_option,
+    out_option,
+    repeats_option,
+    weights_option,
+)
 from benchmarks.receivers import AE_TITLE, Receiver, free_port, orthanc
 from benchmarks.receiving import copies, send
 from benchmarks.study import write_study
@@ -33,7 +38,6 @@ from plugin.receiving.identity import key
 from plugin.service.handling import RESULT, SEGMENTED
 from plugin.service.outbox import SENDING
 
-DEFAULT_WEIGHTS: Final = Path("model/weights/default.safetensors")
 SETTLE_S: Final = 1.0
 PATIENCE_S: Final = 600.0
 POLL_S: Final = 0.05
@@ -153,12 +157,7 @@ def _await_ready(log: Path, process: "subprocess.Popen[bytes]") -> None:
 
 
 @click.command()
-@click.option(
-    "--checkpoint",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default=DEFAULT_WEIGHTS,
-    help="The default one of the package when not given.",
-)
+@weights_option
 @count_option("--grid", 128, "Rows and columns of the network's input.")
 @count_option("--slices", 80, "Slices of a series.")
 @count_option("--matrix", 512, "Rows and columns of the study.")

@@ -1,11 +1,10 @@
 """From a study's folder to its DICOM-SEG, cold and warm, against plain fp32 PyTorch.
 
-    python -m benchmarks.study_to_seg --checkpoint FILE --grid 256
+    python -m benchmarks.study_to_seg --grid 256 [--checkpoint FILE]
 
 Cold is a new process per study, warm one process that keeps its network. Engines and
 scopes are proven before, as `brs engine` does when a checkpoint is installed; a scope
-that changes the masks of these weights runs as `whole`, and its line says so. Without
-a checkpoint the weights are random.
+that changes the masks of these weights runs as `whole`, and its line says so.
 """
 
 from dataclasses import replace
@@ -16,11 +15,15 @@ from tempfile import TemporaryDirectory
 import click
 
 from benchmarks.measure import Way, compare, flop_limit, publish
-from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.options import (
+    count_option,
+    out_option,
+    repeats_option,
+    weights_option,
+)
 from benchmarks.programs import brs
 from benchmarks.study import write_study
-from model.checkpoint import Manifest, read_checkpoint, write_checkpoint
-from model.network import new_network
+from model.checkpoint import read_checkpoint, write_checkpoint
 from model.scope import SCOPES
 from plugin.engines import Wish, open_checkpoint
 from plugin.pipeline import Segmenter, segment_session
@@ -32,16 +35,13 @@ PLAIN = ("--engine", "torch", "--device", "cpu", "--precision", "fp32")
 BEST = ("--engine", "auto")
 
 
-def weights_for(grid: int, given: Path | None, folder: Path) -> Path:
-    """Return a checkpoint for this grid: the given weights, or random ones."""
+def weights_for(grid: int, given: Path, folder: Path) -> Path:
+    """Return the given weights as a checkpoint for this grid."""
     path = folder / "weights.safetensors"
-    if given is not None:
-        checkpoint = read_checkpoint(given)
-        manifest = replace(checkpoint.manifest, grid_px=grid)
-        write_checkpoint(checkpoint.network, manifest, path)
-    else:
-        random = Manifest("bench", grid, 0, 0, (), {}, {}, {})
-        write_checkpoint(new_network(seed=0), random, path)
+    checkpoint = read_checkpoint(given)
+    write_checkpoint(
+        checkpoint.network, replace(checkpoint.manifest, grid_px=grid), path
+    )
     return path
 
 
@@ -81,14 +81,14 @@ def _segment(study: Path, output: Path, segmenter: Segmenter) -> None:
 
 
 @click.command()
-@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path))
+@weights_option
 @count_option("--grid", 256, "Rows and columns of the network's input.")
 @count_option("--slices", 160, "Slices of a series.")
 @count_option("--matrix", 512, "Rows and columns of the study.")
 @repeats_option(3)
 @out_option
 def main(
-    checkpoint: Path | None,
+    checkpoint: Path,
     grid: int,
     slices: int,
     matrix: int,
