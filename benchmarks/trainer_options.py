@@ -1,0 +1,207 @@
+"""What is worth adding to the paper's trainer: each idea measured against it as it is.
+
+    python -m benchmarks.trainer_options --output FOLDER
+
+One synthetic site of a style that pretraining never drew. From nothing, three of five
+folds train on 12 patients each, and fine-tuning of the default checkpoint on 4; all are
+tested on the same 8 other patients. Interrupted, the same command goes on. The ideas
+are in ``benchmarks.trainer_ideas``: what does not pay is not in the program.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import process_time
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from benchmarks.finetune import FINETUNE, SCRATCH, Site, Size, image_site
+from benchmarks.options import DEFAULT_WEIGHTS, count_option
+from benchmarks.trainer_ideas import Recent, augmented, with_entropy
+from model.atomic import write_atomically
+from model.checkpoint import read_checkpoint
+from model.dataset import patient_folds
+from model.ensemble import voted
+from model.inference import predict_logits
+from model.metrics import overlap
+from model.network import BreastFcn, new_network
+from model.progress import TrainConfig
+from model.train import Bench, fit
+
+STYLE = "any contrast"
+FOLDS = 5
+SECONDS = "processor_s"
+
+Mask = NDArray[np.bool_]
+Masks = dict[str, Mask]
+Idea = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to train: how, from where, and with which stages left as they are."""
+
+    config: TrainConfig
+    idea: Idea = nullcontext
+    tuned: bool = False
+    frozen: tuple[str, ...] = ()
+
+
+WAYS: Mapping[str, Way] = {
+    "from nothing": Way(SCRATCH),
+    "from nothing, augmented": Way(SCRATCH, augmented),
+    "from nothing, Dice + BCE": Way(SCRATCH, with_entropy),
+    "fine-tuned": Way(FINETUNE, tuned=True),
+    "fine-tuned, augmented": Way(FINETUNE, augmented, tuned=True),
+    "fine-tuned, Dice + BCE": Way(FINETUNE, with_entropy, tuned=True),
+    "fine-tuned, first stages frozen": Way(
+        FINETUNE, tuned=True, frozen=("conv1", "bn1", "layer1", "layer2")
+    ),
+}
+"""The first of each kind is what the others are compared with."""
+AVERAGED = ", last epochs averaged"
+VOTED = ", folds vote"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Where trainings are done, and where their masks are kept."""
+
+    site: Site
+    folder: Path
+    start: Path
+    """The checkpoint that is fine-tuned."""
+    few: int
+    """Patients of fine-tuning, one of which chooses the epoch."""
+    epochs: int
+    """Of every training; 0 takes each way's own."""
+
+    def path(self, name: str, fold: int) -> Path:
+        """Return where the masks of a way and fold lie."""
+        return self.folder / f"{name.replace(' ', '-').replace(',', '')}-{fold}.npz"
+
+
+def run(name: str, fold: int, trial: Trial) -> None:
+    """Train one way on one fold, and keep its masks of the test patients."""
+    way, site, recent = WAYS[name], trial.site, Recent()
+    cases = site.train[: trial.few] if way.tuned else site.train
+    plan = patient_folds({c: c for c in cases}, folds=FOLDS, seed=0)[fold]
+    network = first_network(way, fold, trial.start)
+    config = replace(
+        way.config,
+        grid_px=site.store.info(cases[0]).grid_px,
+        epochs=trial.epochs or way.config.epochs,
+        seed=fold,
+    )
+    started = process_time()
+    with TemporaryDirectory() as place, way.idea(), recent.watching():
+        fit(network, plan, config, Bench(site.store, Path(place), site.engine))
+    spent_s = process_time() - started
+    keep(trial.path(name, fold), masks_of(network, site), spent_s)
+    network.load_state_dict(recent.mean())
+    keep(trial.path(name + AVERAGED, fold), masks_of(network, site), spent_s)
+
+
+def first_network(way: Way, fold: int, start: Path) -> BreastFcn:
+    """Return what a way starts with, its frozen stages without gradients."""
+    network = read_checkpoint(start).network if way.tuned else new_network(seed=fold)
+    for stage in way.frozen:
+        network.fcn.backbone[stage].requires_grad_(False)  # noqa: FBT003
+    return network
+
+
+def masks_of(network: nn.Module, site: Site) -> Masks:
+    """Return the network's masks of the site's test patients."""
+    network.eval()
+    return {
+        case: predict_logits(site.store.stack(case), network, site.engine) >= 0
+        for case in site.test
+    }
+
+
+def keep(path: Path, masks: Masks, spent_s: float) -> None:
+    """Write the masks of a way and fold, and what its training cost."""
+    whole = io.BytesIO()
+    np.savez_compressed(whole, **masks | {SECONDS: np.float64(spent_s)})  # type: ignore[arg-type]
+    write_atomically(path, whole.getvalue())
+
+
+def table(trial: Trial, folds: Sequence[int]) -> Iterator[str]:
+    """Yield every way's Dice, and what it gains on the first of its kind by fold."""
+    yield "| way | Dice by fold | mean | gain | processor time, s |"
+    yield "|---|---|---|---|---|"
+    for kind in ("from nothing", "fine-tuned"):
+        plain = np.array([dice(trial, kind, fold)[0] for fold in folds])
+        for name in (n for n in WAYS if n.startswith(kind)):
+            for way in (name, name + AVERAGED):
+                found = [dice(trial, way, fold) for fold in folds]
+                yield row(way, np.array([d for d, _ in found]), plain, found[0][1])
+        voting = np.array([vote_dice(trial, kind, folds)])
+        yield row(kind + VOTED, voting, plain, len(folds) * dice(trial, kind, 0)[1])
+
+
+def row(
+    way: str, dices: NDArray[np.float64], plain: NDArray[np.float64], spent_s: float
+) -> str:
+    """Return one line; the gain is the mean over folds, with its lowest and highest."""
+    gains = dices - plain
+    told = f"{gains.mean():+.4f} ({gains.min():+.4f} to {gains.max():+.4f})"
+    each = ", ".join(f"{dice:.4f}" for dice in dices)
+    return f"| {way} | {each} | {dices.mean():.4f} | {told} | {spent_s:.0f} |"
+
+
+def dice(trial: Trial, way: str, fold: int) -> tuple[float, float]:
+    """Return the mean Dice over the test patients, and the training's seconds."""
+    with np.load(trial.path(way, fold)) as kept:
+        return mean_dice(kept, trial.site), float(kept[SECONDS])
+
+
+def vote_dice(trial: Trial, kind: str, folds: Sequence[int]) -> float:
+    """Return the mean Dice of the masks on which most folds agree."""
+    kept = [np.load(trial.path(kind, fold)) for fold in folds]
+    masks = {case: voted([one[case] for one in kept]) for case in trial.site.test}
+    return mean_dice(masks, trial.site)
+
+
+def mean_dice(masks: Mapping[str, Mask], site: Site) -> float:
+    """Return the mean Dice of the test patients' masks."""
+    found = [overlap(masks[case], site.store.mask(case)).dice for case in site.test]
+    return float(np.mean(found))
+
+
+@click.command()
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+@click.option("--checkpoint", default=DEFAULT_WEIGHTS, type=click.Path(path_type=Path))
+@count_option("--folds", 3, "Of five, that are trained.")
+@count_option("--many", 15, "Patients of a training from nothing, three choose.")
+@count_option("--few", 5, "Patients of a fine-tuning, one chooses.")
+@count_option("--test", 8, "Patients to test on.")
+@count_option("--slices", 24, "Slices of every patient.")
+@count_option("--matrix", 128, "Rows and columns of a slice.")
+@count_option("--epochs", 0, "Of every training; 0 takes the demo's and 6.")
+@count_option("--grid", 64, "Rows and columns of the network's input.")
+def main(output: Path, checkpoint: Path, **counts: int) -> None:
+    """Train every way on every fold; print the table."""
+    output.mkdir(parents=True, exist_ok=True)
+    size = Size(counts["many"], 0, counts["test"], counts["slices"], counts["matrix"])
+    with TemporaryDirectory() as place:
+        site = image_site(STYLE, size, Path(place), counts["grid"])
+        trial = Trial(site, output, checkpoint, counts["few"], counts["epochs"])
+        folds = range(counts["folds"])
+        for fold in folds:
+            for name in WAYS:
+                if not trial.path(name + AVERAGED, fold).exists():
+                    run(name, fold, trial)
+        text = "\n".join(table(trial, folds))
+    (output / "table.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
