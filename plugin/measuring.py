@@ -69,7 +69,7 @@ def measure_session(session: OpenSession, segmenter: Segmenter | None) -> Measur
     sure = min(region.confidence, session.pair.confidence)
     if segmenter is None:
         return _by_boundary(region, stack.placement, sure)
-    step = _step(session)
+    step = step_of(session)
     mask, _ = predict_mask(thinned(session, step), segmenter)
     on_grid, _ = on_bag_grid(mask)
     dice = overlap(on_grid, region.mask[step // 2 :: step]).dice
@@ -100,7 +100,7 @@ def _every(volume: Volume, step: int) -> Volume:
     return volume.to_patient_orientation(ORIENTATION)[step // 2 :: step]
 
 
-def _step(session: OpenSession) -> int:
+def step_of(session: OpenSession) -> int:
     """Return which share of a session's slices the network looks at."""
     canonical = session.pre.to_patient_orientation(ORIENTATION)
     return max(1, int(APART_MM / canonical.spacing[0]))
@@ -116,7 +116,7 @@ def _of_another_shape(
     RegionError
         The boundary's own, where the network finds nothing or contradicts itself.
     """
-    thin = thinned(session, _step(session))
+    thin = thinned(session, step_of(session))
     mask, flip_dice = predict_mask(thin, segmenter, flip_step=FLIP_STEP)
     if not mask.array.any() or flip_dice is None or flip_dice < FLIP_HOLD:
         raise error
@@ -132,7 +132,7 @@ def _by_network(session: OpenSession, mask: Volume, confidence: float) -> Measur
         placement,
         source="checkpoint",
         confidence=confidence,
-        rule=thinned_rule(slices, _step(session)),
+        rule=thinned_rule(slices, step_of(session)),
     )
     return MeasuredBag(features, overlay_map(on_grid))
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from model.scope import SCOPES
-from model.selection import NETWORK_STRATEGIES, STRATEGIES
+from model.selection import STRATEGIES
 from plugin.cache import cache_folder
 from plugin.rules import DceRules, read_rules
 
@@ -88,7 +88,7 @@ data_option = option(
 )
 strategy_option = option(
     "--strategy",
-    type=click.Choice(sorted(STRATEGIES.keys() - NETWORK_STRATEGIES.keys())),
+    type=click.Choice(sorted(STRATEGIES)),
     default="bag",
     help="How sessions are chosen for annotation.",
 )

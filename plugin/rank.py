@@ -3,27 +3,27 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.atomic import write_atomically
-from model.bag import BagFeatures, TouchRule
 from model.carbon import write_carbon_csv
 from model.dataset import folder_name
 from model.energy_log import EnergyLog
-from model.errors import BrsError
+from model.errors import BrsError, SelectionError
 from model.power import find_meters, gpu_uuids
-from model.ranking import Candidate, Ranking
+from model.rank_change import RankChange, rank_change
+from model.ranking import Candidate, Ranking, candidate_from, candidate_record
 from model.selection import rank
 from plugin.archive import Archive
 from plugin.dce import DceRules
 from plugin.errors import InputError, LoginError
-from plugin.measuring import MeasuredBag, measure_session, method_of
+from plugin.measuring import measure_session, method_of
 from plugin.pipeline import Segmenter
 from plugin.report import ranking_report
 from plugin.series import DcePair
@@ -35,7 +35,13 @@ from plugin.session import (
     source_key,
 )
 
+if TYPE_CHECKING:
+    from plugin.looking import Looker
+
 logger = logging.getLogger(__name__)
+
+RANKING_FILE = "ranking.json"
+CHANGE_FILE = "rank_change.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class RankOptions:
     rules: DceRules = field(default_factory=DceRules)
     segmenter: Segmenter | None = None
     """Whose masks are measured; None reads the body's boundary instead."""
+    looker: "Looker | None" = None
+    """Whom the strategy asks; None for those that ask nobody."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,49 +154,63 @@ def _measured(
     session_id: str, pair: DcePair, options: RankOptions, cache: _Cache
 ) -> _Measured:
     """Return a session's features and overlay, from the cache when still true."""
-    truth = {"source_key": source_key(pair), "method": method_of(options.segmenter)}
+    truth = _truth(pair, options)
     record = cache.record(session_id)
     stored = json.loads(record.read_text()) if record.exists() else {}
     if truth.items() <= stored.items():
         overlay = np.load(record.with_suffix(".npy"), allow_pickle=False)
-        features = _features(stored["features"])
-        candidate = Candidate(session_id, stored["patient_key"], features)
-        return _Measured(candidate, overlay)
-    measured = measure_session(load_session(session_id, pair), options.segmenter)
-    patient = patient_key(session_id, pair.pre, cache.secret)
-    _remember(record, truth | {"patient_key": patient}, measured)
-    return _Measured(
-        Candidate(session_id, patient, measured.features), measured.overlay
+        return _Measured(candidate_from({**stored, "case_id": session_id}), overlay)
+    session = load_session(session_id, pair)
+    measured = measure_session(session, options.segmenter)
+    candidate = Candidate(
+        session_id,
+        patient_key(session_id, pair.pre, cache.secret),
+        measured.features,
+        options.looker.evidence(session) if options.looker else None,
     )
+    _remember(record, truth | candidate_record(candidate), measured.overlay)
+    return _Measured(candidate, measured.overlay)
 
 
-def _remember(record: Path, keys: Mapping[str, str], measured: MeasuredBag) -> None:
+def _truth(pair: DcePair, options: RankOptions) -> dict[str, str]:
+    """Return what a measurement is of; a stored one of anything else is not used."""
+    return {
+        "source_key": source_key(pair),
+        "method": method_of(options.segmenter),
+        "looked": options.looker.key if options.looker else "",
+    }
+
+
+def _remember(
+    record: Path, values: Mapping[str, Any], overlay: NDArray[np.int32]
+) -> None:
     """Store a measurement, its record last, so that a record is never without map."""
     record.parent.mkdir(parents=True, exist_ok=True)
-    np.save(record.with_suffix(".npy"), measured.overlay)
-    values = {**keys, "features": asdict(measured.features)}
+    np.save(record.with_suffix(".npy"), overlay)
     write_atomically(record, json.dumps(values, indent=1).encode())
 
 
 def _gpus(options: RankOptions) -> tuple[str, ...]:
     """Return the GPUs that a ranking computes on."""
-    if options.segmenter is None:
-        return ()
-    return tuple(gpu_uuids([options.segmenter.engine.device]))
-
-
-def _features(values: Mapping[str, Any]) -> BagFeatures:
-    return BagFeatures(**{**values, "rule": TouchRule(**values["rule"])})
+    engines = [options.segmenter.engine] if options.segmenter else []
+    engines += [m.engine for m in options.looker.members] if options.looker else []
+    return tuple(gpu_uuids([engine.device for engine in engines])) if engines else ()
 
 
 def keep_ranking(archive: Archive, outcome: RankOutcome, output: Path) -> None:
-    """Write ranking.csv, ranking.json and report.html, here and into the project."""
+    """Write ranking.csv, ranking.json and report.html, here and into the project.
+
+    Where the project has another ranking, also rank_change.csv: what is different now.
+    """
     ranking = outcome.ranking
+    change = change_since(archive, ranking)
     files = {
-        "ranking.json": ranking.to_json().encode(),
+        RANKING_FILE: ranking.to_json().encode(),
         "ranking.csv": ranking.to_csv().encode(),
         "failures.json": json.dumps(dict(outcome.failures), indent=1).encode(),
     }
+    if change is not None:
+        files[CHANGE_FILE] = change.to_csv().encode()
     for name, data in files.items():
         write_atomically(output / name, data)
     ranking_report(
@@ -196,9 +218,24 @@ def keep_ranking(archive: Archive, outcome: RankOutcome, output: Path) -> None:
         outcome.overlays,
         failures=outcome.failures,
         path=output / "report.html",
+        change=change,
     )
-    for name in ("ranking.json", "ranking.csv", "report.html"):
+    changed = () if change is None else (CHANGE_FILE,)
+    for name in (RANKING_FILE, "ranking.csv", "report.html", *changed):
         archive.write(None, name, (output / name).read_bytes())
+
+
+def change_since(archive: Archive, ranking: Ranking) -> RankChange | None:
+    """Return what differs from the project's ranking, None where nothing can."""
+    stored = archive.read(None, RANKING_FILE)
+    if stored is None:
+        return None
+    try:
+        before = Ranking.from_json(stored.decode(errors="replace"))
+    except SelectionError as error:
+        logger.warning("what changed in the order is not known: %s", error)
+        return None
+    return None if before == ranking else rank_change(ranking, before)
 
 
 def _nothing_to_rank(failures: Mapping[str, str]) -> InputError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from model.rank_change import RankChange
 from model.ranking import Ranking
 from plugin.reports.evaluation import (
     Evaluated,
@@ -19,9 +20,11 @@ from plugin.reports.evaluation import (
 )
 from plugin.reports.maps import Overlays
 from plugin.reports.page import SYNTHETIC, Page, Section, write_page
+from plugin.reports.rank_change import change_section
 from plugin.reports.ranking import (
     detail,
     failure_section,
+    first_picks,
     ranking_sections,
     verdict,
 )
@@ -60,17 +63,21 @@ def ranking_report(
     *,
     failures: Mapping[str, str],
     path: Path,
+    change: RankChange | None = None,
 ) -> None:
     """Write the ranked list with reasons, BAG histograms and overlay maps.
 
     ``failures`` maps each session that was left out to its reason; ``ranking`` is None
-    when no session could be measured.
+    when no session could be measured; ``change`` is that since the ranking before.
     """
+    sections = ranking_sections(ranking, overlays, failures)
+    if change is not None:
+        sections.insert(1, change_section(change, first_picks(ranking)))
     page = Page(
         title="Annotation ranking",
         verdict=verdict(ranking),
         detail=detail(ranking, failures),
-        sections=ranking_sections(ranking, overlays, failures),
+        sections=sections,
     )
     write_page(page, path)
 

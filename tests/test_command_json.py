@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from resolution import COMMAND, Resolution, Resolved, XnatObject
 
-from model.selection import NETWORK_STRATEGIES, STRATEGIES
+from model.selection import STRATEGIES
 from plugin.cli import cli
 from plugin.command_lint import lint_file, lint_text
 from plugin.commands.container import command_lint, launch
@@ -176,8 +176,7 @@ def test_every_option_of_a_wrapper_is_given_or_left_out_on_purpose() -> None:
 
 def test_the_form_offers_what_the_options_accept() -> None:
     asked = {entry.name: entry for entry in command().inputs}
-    cold = STRATEGIES.keys() - NETWORK_STRATEGIES.keys()
-    assert asked["strategy"].select_values == tuple(sorted(cold))
+    assert asked["strategy"].select_values == tuple(sorted(STRATEGIES))
     choices = options("review")["BRS_DECISION"].type
     assert isinstance(choices, click.Choice)
     assert asked["decision"].select_values == ("undecided", *choices.choices)

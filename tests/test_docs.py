@@ -34,6 +34,7 @@ from model.evaluate import (
 )
 from model.experiment import Design
 from model.progress import EpochRecord
+from model.rank_change import rank_change
 from model.ranking import Ranking
 from model.selection import STRATEGIES
 from model.study_files import (
@@ -153,8 +154,10 @@ def test_every_exit_code_has_a_row_and_a_remedy() -> None:
 
 
 ROUND_KINDS = (LearnedMask, Effort, OnTest, Delivered, Minutes, Pace, Advice)
+NO_RANKING = Ranking("bag", 0, "", "", (), ())
 COLUMNS = {
-    "`ranking.csv`": header_of(Ranking("bag", 0, "", "", (), ()).to_csv()),
+    "`rank_change.csv`": header_of(rank_change(NO_RANKING, NO_RANKING).to_csv()),
+    "`ranking.csv`": header_of(NO_RANKING.to_csv()),
     "`ranking.json`": ["format", *names_of(Ranking)],
     "`history.csv`": ["fold", *names_of(EpochRecord)],
     "`carbon.csv`": CARBON_COLUMNS,

@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,7 @@ from studies import noise, study
 
 from model.evaluate import summarise
 from model.figures import learning_curve
+from model.rank_change import rank_change
 from model.ranking import Candidate
 from model.selection import rank
 from plugin.report import (
@@ -89,7 +91,10 @@ class Seen(HTMLParser):
 
 def ranking_page(path: Path) -> None:
     failures = {f"F-{at}": f"reason {at} <of> many" for at in range(30)}
-    ranking_report(*pool(NAMES), failures=failures, path=path)
+    ranking, maps = pool(NAMES)
+    before = replace(ranking, picks=ranking.picks[:1])
+    change = rank_change(ranking, before)
+    ranking_report(ranking, maps, failures=failures, path=path, change=change)
 
 
 def training_page(path: Path) -> None:

@@ -62,6 +62,29 @@ def test_sessions_are_ranked_with_reasons(folder: Path, cohort: Cohort) -> None:
 
 
 @pytest.mark.slow
+def test_the_trained_network_ranks_by_its_doubt_and_tells_what_moved(
+    folder: Path, cohort: Cohort, checkpoint: Path
+) -> None:
+    result = brs(
+        *("rank", "--archive", cohort.archive.root, "--output", folder / "doubt"),
+        *("--strategy", "uncertainty", "--cache", folder / "cache"),
+    )
+    assert result["ranked"] == 2
+    ranking = json.loads((folder / "doubt" / "ranking.json").read_text())
+    seen = [candidate["evidence"] for candidate in ranking["candidates"]]
+    sums = json.loads(checkpoint.with_suffix(".json").read_text())["weights_sha256"]
+    assert [one["checkpoints"] for one in seen] == [[sums]] * 2
+    assert [pick["case_id"] for pick in ranking["picks"]] == [
+        candidate["case_id"]
+        for candidate in sorted(
+            ranking["candidates"], key=lambda c: -c["evidence"]["disagreement"]
+        )
+    ]
+    moved = (folder / "doubt" / "rank_change.csv").read_text().splitlines()
+    assert len(moved) == 1 + 2
+
+
+@pytest.mark.slow
 @pytest.mark.peer
 def test_a_trained_checkpoint_writes_valid_segmentations_once(
     folder: Path, cohort: Cohort, checkpoint: Path

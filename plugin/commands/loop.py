@@ -1,13 +1,14 @@
 """`brs loop`: one round of active learning after the other, state in the archive."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from model.active_learning import RoundRecord
 from model.checkpoint import read_checkpoint
 from plugin.archive import Archive
+from plugin.commands.asking import asked
 from plugin.commands.result import archive_at, say
 from plugin.commands.segmenting import segmenter_with
 from plugin.commands.training import train_options
@@ -38,6 +39,9 @@ from plugin.rounds.timings import site_timings
 from plugin.rounds.waiting import Waiting
 from plugin.train import TrainOptions, or_unknown
 from plugin.weights import find_weights, packaged_weights
+
+if TYPE_CHECKING:
+    from plugin.looking import Looker
 
 
 @click.command()
@@ -103,10 +107,14 @@ def _options(archive: Archive, settings: dict[str, Any]) -> LoopOptions:
     def run(weights: Path) -> Segmenter:
         return segmenter_with(weights, settings)
 
+    def look(weights: Path | None) -> "Looker | None":
+        return asked(weights, archive, settings)
+
     rank = RankOptions(settings["strategy"], settings["seed"], settings["rules"])
     return LoopOptions(
         train=_training(archive, settings),
         segmenter=run,
+        looker=look,
         rank=rank,
         start=settings["checkpoint"],
         ask=settings["ask"],

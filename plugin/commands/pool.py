@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from plugin.archive import Archive
+from plugin.commands.asking import asked
 from plugin.commands.result import archive_at, say
 from plugin.dce import DceRules
 from plugin.options import (
@@ -45,7 +45,8 @@ def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
     from plugin.demo import DemoOptions, run_demo
 
     settings |= {"work": output / "work", "rules": DceRules()}
-    segmenter = _drawing(None, settings)
+    weights = find_weights(settings["checkpoint"], None, settings["work"])
+    segmenter = _drawing(weights, settings)
     say(run_demo(output, DemoOptions(cases=cases, seed=seed), segmenter))
 
 
@@ -67,11 +68,13 @@ def rank(archive: str, **settings: Any) -> None:
     """
     opened, output = archive_at(archive), settings["output"]
     settings["work"] = settings["work"] or output / "work"
+    weights = find_weights(settings["checkpoint"], opened, settings["work"])
     options = RankOptions(
         strategy=settings["strategy"],
         seed=settings["seed"],
         rules=settings["rules"],
-        segmenter=_drawing(opened, settings),
+        segmenter=_drawing(weights, settings),
+        looker=asked(weights, opened, settings),
     )
     outcome = rank_archive(opened, output, settings["work"], options)
     picks = outcome.ranking.picks
@@ -87,10 +90,9 @@ def rank(archive: str, **settings: Any) -> None:
     )
 
 
-def _drawing(archive: Archive | None, settings: dict[str, Any]) -> Segmenter | None:
+def _drawing(weights: Path | None, settings: dict[str, Any]) -> Segmenter | None:
     """Return whose masks are measured, None for the body's boundary; and say which."""
     given = settings["checkpoint"]
-    weights = find_weights(given, archive, settings["work"])
     if weights is not None:
         from plugin.commands.segmenting import segmenter_with
 

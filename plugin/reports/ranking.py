@@ -91,6 +91,12 @@ def failure_section(
     return Section("failures", title, table=table)
 
 
+def measured_on(ranking: Ranking) -> str:
+    """Return in words what the pool's features were measured on."""
+    sources = sorted({candidate.features.source for candidate in ranking.candidates})
+    return " and ".join(SOURCES.get(source, source) for source in sources)
+
+
 def _order(ranking: Ranking, annotated: int | None) -> Section:
     text = (
         "From the top down; stop after any row, and nothing annotated is wasted when "
@@ -106,14 +112,13 @@ def _order(ranking: Ranking, annotated: int | None) -> Section:
 
 def _table(ranking: Ranking, ends: Mapping[int, str]) -> Table:
     by_id = {candidate.case_id: candidate for candidate in ranking.candidates}
-    sources = {candidate.features.source for candidate in ranking.candidates}
     columns = _columns(ranking)
     rows = [
         [columns[c](pick, by_id[pick.case_id]) for c in columns]
         for pick in ranking.picks
     ]
     by = f"{len(ranking.picks)} sessions by strategy {ranking.strategy}"
-    measured = " and ".join(SOURCES.get(source, source) for source in sorted(sources))
+    measured = measured_on(ranking)
     return Table(
         f"{by}; measured on {measured}",
         tuple(columns),

@@ -78,9 +78,10 @@ def _with_network(
     """Return how to rank: by the last round's network, in the first as was asked."""
     given = None if records else options.start
     weights = find_weights(given, archive, place.work)
+    how = replace(options.rank, looker=options.looker(weights))
     if weights is None:
-        return options.rank
-    return replace(options.rank, segmenter=options.segmenter(weights))
+        return how
+    return replace(how, segmenter=options.segmenter(weights))
 
 
 def _held(

@@ -4,10 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugin.pipeline import Segmenter
 from plugin.rank import RankOptions
 from plugin.train import TrainOptions
+
+if TYPE_CHECKING:
+    from plugin.looking import Looker
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,10 @@ class Place:
     work: Path
 
 
+def nobody(_weights: Path | None) -> None:
+    """Ask nobody, as strategies by geometry and chance do."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class LoopOptions:
     """How rounds are opened and closed."""
@@ -25,6 +33,8 @@ class LoopOptions:
     train: TrainOptions
     segmenter: Callable[[Path], Segmenter]
     """How a checkpoint is run."""
+    looker: "Callable[[Path | None], Looker | None]" = nobody
+    """Whom the strategy asks, of a checkpoint or of none."""
     rank: RankOptions = field(default_factory=RankOptions)
     start: str | None = None
     """Weights that draw what the first round ranks, as of ``--checkpoint``."""
