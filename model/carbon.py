@@ -58,7 +58,7 @@ class Footprint:
     """Energy and CO2 of one run, and how they were measured."""
 
     energy_kwh: float | None
-    """What ``devices`` drew in the covered time, ``None`` if nothing was measured."""
+    """What ``devices`` drew in the covered time, ``None`` if one was never measured."""
     cfp_kg: float | None
     duration_s: float
     method: str

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from model.carbon import (
+    J_PER_KWH,
     WORLD_KG_PER_KWH,
     Footprint,
     add,
@@ -33,8 +34,9 @@ class EnergyLog:
     is the truth where it has one; its sampled power is logged in any case, to
     ``power_csv`` with the columns t_s (since the start), device and power_w, which is
     ``unknown`` where it could not be read. A meter that fails leaves what it gave until
-    then, and a coverage below 1. With ``idle_s`` the block waits so long first, to know
-    what each device draws before the work.
+    then, and a coverage below 1; one that gave nothing makes the energy unknown. With
+    ``idle_s`` the block waits so long first, to know what each device draws before the
+    work.
     """
 
     meters: Sequence[PowerMeter]
@@ -97,10 +99,12 @@ class EnergyLog:
             self.sample()
         duration_s, devices = self._state()
         known = [d.energy_j for d in devices if d.energy_j is not None]
+        known_j = sum(known) if known else None
+        complete = len(known) == len(devices)
         covered_s = sum(d.covered_s for d in devices)
         whole_s = duration_s * len(devices)
         now = footprint(
-            sum(known) if known else None,
+            known_j if complete else None,
             duration_s=duration_s,
             method=joined(d.method for d in devices),
             coverage=min(1.0, covered_s / whole_s) if whole_s > 0 else 0.0,
@@ -108,7 +112,8 @@ class EnergyLog:
             factor_kg_per_kwh=self.factor_kg_per_kwh,
         )
         uses = tuple(device_use(d, self._idle_w.get(d.device)) for d in devices)
-        now = replace(now, by_device=uses)
+        known_kwh = None if complete or known_j is None else known_j / J_PER_KWH
+        now = replace(now, by_device=uses, known_kwh=known_kwh)
         return now if self.before is None else add((self.before, now))
 
     def so_far_g(self) -> float | None:

@@ -18,6 +18,7 @@ from model.errors import TrainingError
 from model.experiment import Cell, Design, Pool, Selection, cells, order, select
 from model.ranking import Evidence, Ranking
 from model.selection import NETWORK_STRATEGIES
+from model.trace import measures
 
 logger = logging.getLogger(__name__)
 
@@ -114,10 +115,10 @@ def run_grid(
     Raises
     ------
     TrainingError
-        If carbon is limited where no energy can be measured.
+        If carbon is limited where the energy cannot be measured.
     """
-    if allowance.carbon_g is not None and not lab.meters():
-        raise _unmeasured("no device whose energy can be measured")
+    if allowance.carbon_g is not None and not measures(lab.meters()):
+        raise _unmeasured("a device in use whose energy cannot be measured")
     progress = _Progress(design, pool, lab, allowance)
     for proportion in sorted(set(design.proportions)):
         stage = _stage(proportion, progress)
@@ -228,6 +229,6 @@ def _unmeasured(found: str) -> TrainingError:
     return TrainingError(
         "carbon limit",
         found=found,
-        needed="a GPU with NVML or a CPU with readable RAPL",
+        needed="NVML for each GPU in use, readable RAPL for a CPU",
         mend="limit the study by hours instead",
     )

@@ -62,7 +62,7 @@ class Nvml(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The meters that were found, and why others were not."""
+    """The meters that were found, and why others were not or read nothing."""
 
     meters: tuple[PowerMeter, ...]
     missing: tuple[str, ...]
@@ -99,6 +99,26 @@ class NvmlMeter:
         except pynvml.NVMLError as error:
             logger.debug("%s: %s", self.device, error)
             return None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmetered:
+    """A GPU in use that cannot be measured: left out, its energy would pass for 0."""
+
+    device: str
+    source: str = field(default="nvml", init=False)
+
+    def power_w(self) -> float | None:
+        """Return nothing."""
+        return None
+
+    def energy_j(self) -> float | None:
+        """Return nothing."""
+        return None
+
+    def processes(self) -> int | None:
+        """Return nothing."""
+        return None
 
 
 @dataclass(slots=True)
@@ -161,6 +181,7 @@ def survey(
 
     ``gpus`` are the UUIDs to be measured (``gpu_uuids``), ``None`` every GPU that NVML
     shows; ``powercap`` is the folder of the RAPL zones, ``None`` leaves the CPU out.
+    Each of ``gpus`` has one meter, ``Unmetered`` where it cannot be measured.
     """
     found = [] if gpus is not None and not gpus else _survey_gpus(gpus, nvml)
     if powercap is not None:
@@ -191,14 +212,14 @@ def _survey_gpus(gpus: Sequence[str] | None, nvml: Nvml) -> list[PowerMeter | st
         nvml.nvmlInit()
         count = nvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
-        return [f"GPU: {error}"]
-    seen = {}
-    for index in range(count):
-        uuid, found = _survey_gpu(index, nvml)
-        seen[uuid] = found
-    wanted = tuple(seen) if gpus is None else gpus
+        return [f"GPU: {error}", *map(Unmetered, dict.fromkeys(gpus or ()))]
+    seen = dict(_survey_gpu(index, nvml) for index in range(count))
+    if gpus is None:
+        return list(seen.values())
     unseen = "NVML shows no whole GPU of this UUID"
-    return [seen.get(uuid, f"{uuid}: {unseen}") for uuid in wanted]
+    wanted = {uuid: seen.get(uuid, f"{uuid}: {unseen}") for uuid in gpus}
+    lacking = [Unmetered(uuid) for uuid, one in wanted.items() if isinstance(one, str)]
+    return [*wanted.values(), *lacking]
 
 
 def _survey_gpu(index: int, nvml: Nvml) -> tuple[str, PowerMeter | str]:

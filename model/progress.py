@@ -128,8 +128,8 @@ def over_budget(record: EpochRecord, budget: Budget, *, minutes: float) -> str:
     if record.emitted_g is None:
         raise TrainingError(
             "carbon budget",
-            found="no device whose energy can be measured",
-            needed="a GPU with NVML or a CPU with readable RAPL",
+            found="a device in use whose energy cannot be measured",
+            needed="NVML for each GPU in use, readable RAPL for a CPU",
             mend="limit the training by minutes instead",
         )
     return "carbon" if record.emitted_g >= budget.carbon_g else ""

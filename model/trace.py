@@ -45,6 +45,12 @@ class PowerMeter(Protocol):
         ...
 
 
+def measures(meters: Sequence[PowerMeter]) -> bool:
+    """Say whether there are meters, and each gives its energy or its power now."""
+    readings = [(meter.energy_j(), meter.power_w()) for meter in meters]
+    return bool(readings) and all(one != (None, None) for one in readings)
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceEnergy:
     """What one device used, as far as measured; both ways where it has both."""

@@ -212,11 +212,12 @@ def test_a_meter_that_fails_midway_keeps_what_it_gave(counter: bool) -> None:  #
     assert found.duration_s == 40
 
 
-def test_a_device_never_measured_lowers_the_coverage() -> None:
+def test_a_device_never_measured_makes_the_energy_unknown() -> None:
     clock = Clock()
     mute = FakeMeter(clock, dies_at_s=0, device="gpu-1")
     found = logged([FakeMeter(clock), mute], clock, seconds=10)
-    assert found.energy_kwh == pytest.approx(200 * 10 / 3.6e6)
+    assert (found.energy_kwh, found.cfp_kg) == (None, None)
+    assert found.known_kwh == pytest.approx(200 * 10 / 3.6e6)
     assert found.coverage == pytest.approx(1 / 2)
     assert found.method == "nvml-counter+unknown"
 

@@ -30,6 +30,7 @@ from model.dataset import CaseStore
 from model.errors import StoreError, TrainingError
 from model.experiment import Design, Pool, cells, order, select
 from model.grid import Allowance, one_by_one, run_grid
+from model.power import Unmetered
 from model.results import read_study
 
 SCRIPT = """
@@ -168,10 +169,14 @@ def test_an_hour_less_than_needed_is_said_and_gone_on_from(
     assert table(store, tmp_path) == table(store, done)
 
 
+@pytest.mark.parametrize("meters", [(), (Unmetered("GPU-1"),)])
 def test_a_carbon_limit_without_a_meter_is_refused(
-    store: CaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: CaseStore,
+    tmp_path: Path,
+    meters: tuple[Unmetered, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cell, "find_meters", lambda **_: ())
+    monkeypatch.setattr(cell, "find_meters", lambda **_: meters)
     lab, made = lab_at(tmp_path, store), pool(GRID, CASES)
     with pytest.raises(TrainingError, match="limit the study by hours"):
         run_grid(made, GRID, lab, refuse, Allowance(carbon_g=1.0))

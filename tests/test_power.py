@@ -7,7 +7,10 @@ import pytest
 import torch
 from nvml_stub import Gpu, NvmlStub
 
+from model.energy_log import EnergyLog
+from model.errors import TrainingError
 from model.power import find_meters, gpu_uuids, survey
+from model.progress import Budget, EpochRecord, over_budget
 
 UUIDS = tuple(f"GPU-{digit * 8}-0000-0000-0000-000000000000" for digit in "123")
 
@@ -95,10 +98,37 @@ def test_only_the_gpus_in_use_are_measured() -> None:
     assert reason == ""
 
 
-def test_a_gpu_in_use_that_nvml_does_not_show_is_named() -> None:
-    devices, reason = gpu_survey(Gpu(UUIDS[0]), wanted=(UUIDS[2],))
-    assert devices == []
-    assert reason.startswith(UUIDS[2])
+def test_a_gpu_asked_for_twice_is_measured_once() -> None:
+    devices, _ = gpu_survey(Gpu(UUIDS[0]), wanted=(UUIDS[0], UUIDS[0]))
+    assert len(devices) == 1
+
+
+@pytest.mark.parametrize(
+    ("nvml", "reason"),
+    [
+        (NvmlStub([Gpu(UUIDS[0], mig=1)]), "MIG is on"),
+        (NvmlStub([Gpu(UUIDS[1])]), "NVML shows no whole GPU of this UUID"),
+        (NvmlStub(no_library=True), "NVML Shared Library Not Found"),
+    ],
+)
+def test_a_gpu_in_use_without_a_meter_makes_the_energy_unknown(
+    tmp_path: Path, nvml: NvmlStub, reason: str
+) -> None:
+    """The processor's energy alone would pass for that of the training."""
+    cpu = zone(tmp_path, "intel-rapl:0", "package-0", energy_uj=0)
+    found = survey(gpus=UUIDS[:1], powercap=tmp_path, nvml=nvml)
+    ticks = iter((0.0, 10.0))
+    with EnergyLog(found.meters, interval_s=3600, clock=lambda: next(ticks)) as log:
+        (cpu / "energy_uj").write_text("3600000000\n")
+    used = log.footprint()
+    assert (used.energy_kwh, used.cfp_kg, log.so_far_g()) == (None, None, None)
+    assert used.known_kwh == pytest.approx(0.001)
+    assert (used.coverage, used.method) == (0.5, "rapl+unknown")
+    assert set(used.devices) == {UUIDS[0], "rapl package-0"}
+    assert reason in "; ".join(found.missing)
+    epoch = EpochRecord(0, 0.5, 0.5, 1e-3, 10.0, log.so_far_g())
+    with pytest.raises(TrainingError, match="whose energy cannot be measured"):
+        over_budget(epoch, Budget(carbon_g=1e6), minutes=0)
 
 
 def test_work_on_the_cpu_does_not_ask_for_gpus() -> None:

@@ -148,7 +148,7 @@ def test_a_pretraining_without_a_limit_is_refused() -> None:
 
 
 def test_a_carbon_limit_needs_a_meter() -> None:
-    with pytest.raises(TrainingError, match="no device whose energy"):
+    with pytest.raises(TrainingError, match="whose energy cannot be measured"):
         share_of(Limits(carbon_g=10.0), Spent(1, 1.0, None))
 
 

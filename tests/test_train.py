@@ -209,7 +209,7 @@ def test_budgets_stop_after_a_whole_epoch(store: CaseStore, tmp_path: Path) -> N
 def test_a_carbon_budget_without_a_meter_is_refused(
     store: CaseStore, tmp_path: Path
 ) -> None:
-    with pytest.raises(TrainingError, match="no device whose energy can be measured"):
+    with pytest.raises(TrainingError, match="whose energy cannot be measured"):
         trained(store, tmp_path, budget=Budget(carbon_g=1.0))
 
 

@@ -71,8 +71,8 @@ def share_of(limits: Limits, spent: Spent) -> float:
     if limits.carbon_g is not None and spent.carbon_g is None:
         raise TrainingError(
             "carbon budget",
-            found="no device whose energy can be measured",
-            needed="a GPU with NVML or a CPU with readable RAPL",
+            found="a device in use whose energy cannot be measured",
+            needed="NVML for each GPU in use, readable RAPL for a CPU",
             mend="limit the training by minutes or steps instead",
         )
     pairs = (
