@@ -1,6 +1,7 @@
 """Segmenting an archive: once each, failures recorded, held masks kept back."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -15,6 +16,7 @@ from sessions import (
     untrained_segmenter,
 )
 
+from model.carbon import as_footprint
 from model.checkpoint import write_checkpoint
 from plugin.cli import cli
 from plugin.folder_archive import FolderArchive
@@ -45,6 +47,39 @@ def test_a_bad_session_is_recorded_and_the_batch_goes_on(
     assert counts.items() <= tally(items).items()
     batch = json.loads((tmp_path / "out" / "batch.json").read_text())
     assert [item["session_id"] for item in batch] == ["a", "b", "broken"]
+
+
+class Counter:
+    """A device that draws 2 Wh between its first reading and all later ones."""
+
+    device, source = "gpu 0", "nvml"
+
+    def __init__(self) -> None:
+        self.joules = [7200.0, 0.0]
+
+    def power_w(self) -> float | None:
+        return None
+
+    def energy_j(self) -> float | None:
+        return self.joules.pop() if len(self.joules) > 1 else self.joules[0]
+
+    def processes(self) -> int | None:
+        return None
+
+
+def test_a_segmented_study_tells_its_energy(
+    archive: FolderArchive, segmenter: Segmenter, tmp_path: Path
+) -> None:
+    """Equation (6): 0.002 kWh at 0.475 kg CO2 per kWh."""
+    metered = replace(segmenter, meters=(Counter(),))
+    segment_archive(archive, metered, delivery(tmp_path / "out"), sessions=["a"])
+    kept = json.loads((archive.root / "a" / "BRS" / RESULT_FILE).read_text())
+    found = as_footprint(kept["footprint"])
+    assert found.energy_kwh == pytest.approx(0.002)
+    assert found.cfp_kg == pytest.approx(0.475 * 0.002)
+    assert (found.method, found.devices) == ("nvml-counter", ("gpu 0",))
+    assert found.coverage == 1.0
+    assert found.duration_s > 0
 
 
 def test_a_second_run_changes_nothing(
