@@ -81,7 +81,10 @@ def score_distributions(study: Study, metric: str, test: str) -> Figure:
 
 
 def carbon_distributions(study: Study) -> Figure:
-    """Return a box of g CO2 a training by proportion and strategy (Figure 8)."""
+    """Return a box of g CO2 a training by proportion and strategy (Figure 8).
+
+    Trainings that were not measured are told as ``unknown``.
+    """
     grams = {
         name: np.array(_grams(group), float) for name, group in groups(study).items()
     }
@@ -89,7 +92,10 @@ def carbon_distributions(study: Study) -> Figure:
 
 
 def dice_per_carbon(rows: Sequence[Row]) -> Figure:
-    """Return mean Dice over the g CO2 of a training, a point a proportion."""
+    """Return mean Dice over the g CO2 of a training, a point a proportion.
+
+    Rows of unknown footprint have no place on it: name them beside it.
+    """
     known = [(row, 1000 * row.cfp_kg) for row in rows if row.cfp_kg is not None]
     if not known:
         return say(UNMEASURED)
@@ -167,9 +173,12 @@ def _draw_curve(axes: Axes, rows: Sequence[Row], colour: str) -> None:
 
 
 def _boxes(values: Mapping[tuple[float, str], Values], nothing: str) -> Figure:
-    """Return one box a row, rows named by strategy, a gap before each proportion."""
+    """Return one box a row, rows named by strategy, a gap before each proportion.
+
+    NaN is a value that is unknown; ``nothing`` is said where no value is known.
+    """
     drawn = {name: column for name, column in values.items() if column.size}
-    if not drawn:
+    if all(np.isnan(column).all() for column in drawn.values()):
         return say(nothing)
     proportions = sorted({proportion for proportion, _ in drawn})
     size = (WIDTH_IN, 0.6 + ROW_IN * (len(drawn) + len(proportions)))
@@ -180,17 +189,30 @@ def _boxes(values: Mapping[tuple[float, str], Values], nothing: str) -> Figure:
         names.append(f"{proportion:.0%}")
         for (share, strategy), column in drawn.items():
             if share == proportion:
-                draw_box(axes, len(names), column)
-                names.append(strategy)
+                unknown = _draw_row(axes, len(names), column)
+                names.append(strategy + unknown)
     name_rows(axes, names)
     note(axes, -0.6, "median")
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     return figure
 
 
+def _draw_row(axes: Axes, place: int, column: Values) -> str:
+    """Draw the known values; return what the row's name has to say of the others."""
+    known = column[~np.isnan(column)]
+    if not known.size:
+        note(axes, place, "unknown")
+        return ""
+    draw_box(axes, place, known)
+    unknown = column.size - known.size
+    return f", {unknown} of {column.size} unknown" if unknown else ""
+
+
 def _grams(group: Sequence[Result]) -> list[float]:
+    """Return the grams of each training, NaN where they are unknown."""
     cells = {result.record.key: result.record.footprint for result in group}
-    return [1000 * p.cfp_kg for p in cells.values() if p.cfp_kg is not None]
+    known = [part.cfp_kg for part in cells.values()]
+    return [np.nan if cfp_kg is None else 1000 * cfp_kg for cfp_kg in known]
 
 
 def selected_first(study: Study, proportion: float) -> dict[str, tuple[str, ...]]:

@@ -177,6 +177,14 @@ def test_tags_are_balanced_and_names_unique(html: str) -> None:
     assert inside <= set(names)
 
 
+def test_a_study_s_page_has_all_its_charts(folder: Path) -> None:
+    page = (folder / "experiment_page").read_text()
+    parts = dict(re.findall(r'<section id="(\w+)"(.*?)</section>', page, re.DOTALL))
+    charts = {"curves": 1, "distributions": 5, "carbon": 2, "coverage": 3}
+    assert {name: parts[name].count("<svg") for name in charts} == charts
+    assert parts["predictions"].count("<img") == 1
+
+
 def test_every_picture_is_described(html: str) -> None:
     seen = Seen(html)
     assert all(found.get("alt") for found in seen.named("img"))

@@ -69,6 +69,10 @@ def carbon(study: Study, rows: Sequence[Row]) -> Section:
         f"{row.strategy} at {row.proportion:.0%} {watt_hours(row.energy_kwh)} Wh"
         for row in rows
     )
+    unknown = [
+        f"{row.strategy} at {row.proportion:.0%}" for row in rows if row.cfp_kg is None
+    ]
+    unmeasured = [f"unknown, so not drawn: {', '.join(unknown)}"] if unknown else []
     charts = [
         Chart(
             carbon_distributions(study),
@@ -80,7 +84,7 @@ def carbon(study: Study, rows: Sequence[Row]) -> Section:
             dice_per_carbon(rows),
             "What a gram buys",
             f"Dice over the footprint of a training: {said}.",
-            "a point a proportion",
+            "; ".join(["a point a proportion", *unmeasured]),
         ),
     ]
     return Section("carbon", "Energy and carbon footprint", charts=charts)
