@@ -20,7 +20,9 @@ from model.active_learning import (
 )
 from model.advice import Advice
 from model.bag import BagFeatures, TouchRule
+from model.calibration import Calibration
 from model.carbon import CARBON_COLUMNS, DEVICE_COLUMNS
+from model.cell_store import CellRecord
 from model.checkpoint import Manifest
 from model.effort import Effort, Minutes, Pace
 from model.energy_log import EnergyLog
@@ -176,6 +178,7 @@ COLUMNS = {
     "`comparisons.csv`": COMPARISON_COLUMNS,
     "`cells.csv`": CELL_COLUMNS,
     "`scores.csv`": SCORE_COLUMNS,
+    "`cells/KEY/cell.json`": names_of(CellRecord, Calibration),
     "`experiment.json`": ["format", *names_of(Document, Design)],
     "`summary.json`": names_of(Summary, Origin, SliceCounts, Distribution),
 }

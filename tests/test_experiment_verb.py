@@ -89,6 +89,11 @@ def test_every_training_and_every_test_has_its_line(done: Path) -> None:
     assert len(scores) == sum(count + 2 for count in left_over.values())
 
 
+def test_every_cell_has_its_carbon(done: Path) -> None:
+    keys = {row["key"] for row in lines(done / "cells.csv")}
+    assert {row["fold"] for row in lines(done / "carbon.csv")} == {*keys, "total"}
+
+
 def test_the_table_holds_both_test_sets(done: Path) -> None:
     rows = lines(done / "table.csv")
     assert len(rows) == 2 * 2 * 3
