@@ -129,9 +129,19 @@ def kinds_table(rows: list[tuple[str, Outcome]]) -> list[str]:
     """Return the table of kinds as Markdown."""
     lines = ["| session | outcome | because |", "|---|---|---|"]
     for name, found in rows:
-        reason = found.reason.split(": series")[0].replace("|", "/")[:SHOWN]
-        lines.append(f"| {name} | {found.verdict} | {reason} |")
+        reason = found.reason.split(": series")[0].replace("|", "/")
+        lines.append(f"| {name} | {found.verdict} | {shown(reason)} |")
     return lines
+
+
+def shown(reason: str) -> str:
+    """Return as many of the reasons as a line of the table holds, at least one."""
+    first, *others = reason.split("; ")
+    for other in others:
+        if len(first) + len(other) > SHOWN:
+            return f"{first}; and more"
+        first = f"{first}; {other}"
+    return first
 
 
 def packages_table(rows: list[tuple[str, Outcome]]) -> list[str]:

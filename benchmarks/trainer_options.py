@@ -4,8 +4,8 @@
 
 One synthetic site of a style that pretraining never drew. From nothing, three of five
 folds train on 12 patients each, and fine-tuning of the default checkpoint on 4; all are
-tested on the same 8 other patients. Interrupted, the same command goes on. The ideas
-are in ``benchmarks.trainer_ideas``: what does not pay is not in the program.
+tested on the same 8 other patients. Interrupted, the same command goes on. Options that
+the program has not are in ``benchmarks.trainer_ideas``.
 """
 
 import io
@@ -18,6 +18,7 @@ from time import process_time
 
 import click
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -25,18 +26,23 @@ from benchmarks.finetune import FINETUNE, SCRATCH, Site, Size, image_site
 from benchmarks.options import DEFAULT_WEIGHTS, count_option
 from benchmarks.trainer_ideas import Recent, augmented, with_entropy
 from model.atomic import write_atomically
+from model.batches import open_feed
 from model.checkpoint import read_checkpoint
-from model.dataset import patient_folds
+from model.dataset import Fold, epoch_order, patient_folds
+from model.energy_log import EnergyLog
 from model.ensemble import voted
 from model.inference import predict_logits
 from model.metrics import overlap
 from model.network import BreastFcn, new_network
+from model.passes import calibrate
+from model.power import find_meters, gpu_uuids
 from model.progress import TrainConfig
 from model.train import Bench, fit
 
 STYLE = "any contrast"
 FOLDS = 5
-SECONDS = "processor_s"
+COST = "cost"
+NORM_SLICES = 64
 
 Mask = NDArray[np.bool_]
 Masks = dict[str, Mask]
@@ -53,10 +59,17 @@ class Way:
     frozen: tuple[str, ...] = ()
 
 
+PAPER = TrainConfig(batch=4, epochs=SCRATCH.epochs)
+"""The paper's, but for small batches and few epochs: the site is small."""
 WAYS: Mapping[str, Way] = {
-    "from nothing": Way(SCRATCH),
-    "from nothing, augmented": Way(SCRATCH, augmented),
-    "from nothing, Dice + BCE": Way(SCRATCH, with_entropy),
+    "from nothing": Way(PAPER),
+    "from nothing, cosine": Way(replace(PAPER, schedule="cosine")),
+    "from nothing, mirror": Way(replace(PAPER, mirror=True)),
+    "from nothing, calibrated": Way(replace(PAPER, calibration_slices=64)),
+    "from nothing, coarse epochs": Way(replace(PAPER, coarse_epochs=6)),
+    "from nothing, all four": Way(SCRATCH),
+    "from nothing, all four, augmented": Way(SCRATCH, augmented),
+    "from nothing, all four, Dice + BCE": Way(SCRATCH, with_entropy),
     "fine-tuned": Way(FINETUNE, tuned=True),
     "fine-tuned, augmented": Way(FINETUNE, augmented, tuned=True),
     "fine-tuned, Dice + BCE": Way(FINETUNE, with_entropy, tuned=True),
@@ -64,9 +77,26 @@ WAYS: Mapping[str, Way] = {
         FINETUNE, tuned=True, frozen=("conv1", "bn1", "layer1", "layer2")
     ),
 }
-"""The first of each kind is what the others are compared with."""
+"""The first of each kind is what the others are compared with. BatchNorm's statistics
+of frozen stages are measured anew like all others."""
+KINDS = ("from nothing", "fine-tuned")
+VOTING = ("from nothing, all four", "fine-tuned")
+"""Ways whose folds also vote together."""
 AVERAGED = ", last epochs averaged"
 VOTED = ", folds vote"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a training took; an energy of None is unknown."""
+
+    processor_s: float
+    energy_kwh: float | None
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Return both as an array; what is unknown is not a number."""
+        return np.array([self.processor_s, self.energy_kwh or np.nan])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +129,22 @@ def run(name: str, fold: int, trial: Trial) -> None:
         epochs=trial.epochs or way.config.epochs,
         seed=fold,
     )
+    log = EnergyLog(find_meters(gpus=gpu_uuids([torch.device(site.engine.device)])))
     started = process_time()
-    with TemporaryDirectory() as place, way.idea(), recent.watching():
+    with TemporaryDirectory() as place, log, way.idea(), recent.watching():
         fit(network, plan, config, Bench(site.store, Path(place), site.engine))
-    spent_s = process_time() - started
-    keep(trial.path(name, fold), masks_of(network, site), spent_s)
+    cost = Cost(process_time() - started, log.footprint().energy_kwh)
+    keep(trial.path(name, fold), masks_of(network, site), cost)
     network.load_state_dict(recent.mean())
-    keep(trial.path(name + AVERAGED, fold), masks_of(network, site), spent_s)
+    measure_norms(network, plan, site)
+    keep(trial.path(name + AVERAGED, fold), masks_of(network, site), cost)
+
+
+def measure_norms(network: nn.Module, plan: Fold, site: Site) -> None:
+    """Measure BatchNorm's statistics for weights that were never trained with."""
+    order = epoch_order([site.store.info(c) for c in plan.train], seed=0, epoch=0)
+    feed = open_feed(site.store, plan.train, site.engine)
+    calibrate(network, order[:NORM_SLICES], feed)
 
 
 def first_network(way: Way, fold: int, start: Path) -> BreastFcn:
@@ -125,46 +164,56 @@ def masks_of(network: nn.Module, site: Site) -> Masks:
     }
 
 
-def keep(path: Path, masks: Masks, spent_s: float) -> None:
+def keep(path: Path, masks: Masks, cost: Cost) -> None:
     """Write the masks of a way and fold, and what its training cost."""
     whole = io.BytesIO()
-    np.savez_compressed(whole, **masks | {SECONDS: np.float64(spent_s)})  # type: ignore[arg-type]
+    np.savez_compressed(whole, **masks | {COST: cost.values})  # type: ignore[arg-type]
     write_atomically(path, whole.getvalue())
 
 
 def table(trial: Trial, folds: Sequence[int]) -> Iterator[str]:
     """Yield every way's Dice, and what it gains on the first of its kind by fold."""
-    yield "| way | Dice by fold | mean | gain | processor time, s |"
-    yield "|---|---|---|---|---|"
-    for kind in ("from nothing", "fine-tuned"):
-        plain = np.array([dice(trial, kind, fold)[0] for fold in folds])
+    yield "| way | Dice by fold | mean | gain | processor time, s | energy, Wh |"
+    yield "|---|---|---|---|---|---|"
+    for kind in KINDS:
+        plain, _ = results(trial, kind, folds)
         for name in (n for n in WAYS if n.startswith(kind)):
             for way in (name, name + AVERAGED):
-                found = [dice(trial, way, fold) for fold in folds]
-                yield row(way, np.array([d for d, _ in found]), plain, found[0][1])
-        voting = np.array([vote_dice(trial, kind, folds)])
-        yield row(kind + VOTED, voting, plain, len(folds) * dice(trial, kind, 0)[1])
+                yield row(way, *results(trial, way, folds), plain)
+            if name in VOTING:
+                _, cost = results(trial, name, folds)
+                voted_dice = np.array([vote_dice(trial, name, folds)])
+                yield row(name + VOTED, voted_dice, cost * len(folds), plain)
 
 
 def row(
-    way: str, dices: NDArray[np.float64], plain: NDArray[np.float64], spent_s: float
+    way: str,
+    dices: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    plain: NDArray[np.float64],
 ) -> str:
     """Return one line; the gain is the mean over folds, with its lowest and highest."""
     gains = dices - plain
     told = f"{gains.mean():+.4f} ({gains.min():+.4f} to {gains.max():+.4f})"
     each = ", ".join(f"{dice:.4f}" for dice in dices)
-    return f"| {way} | {each} | {dices.mean():.4f} | {told} | {spent_s:.0f} |"
+    energy = "unknown" if np.isnan(cost[1]) else f"{1e3 * cost[1]:.1f}"
+    return (
+        f"| {way} | {each} | {dices.mean():.4f} | {told} | {cost[0]:.0f} | {energy} |"
+    )
 
 
-def dice(trial: Trial, way: str, fold: int) -> tuple[float, float]:
-    """Return the mean Dice over the test patients, and the training's seconds."""
-    with np.load(trial.path(way, fold)) as kept:
-        return mean_dice(kept, trial.site), float(kept[SECONDS])
+def results(
+    trial: Trial, way: str, folds: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each fold's mean Dice over the test patients, and the mean cost."""
+    kept = [np.load(trial.path(way, fold)) for fold in folds]
+    dices = [mean_dice(one, trial.site) for one in kept]
+    return np.array(dices), np.mean([one[COST] for one in kept], axis=0)
 
 
-def vote_dice(trial: Trial, kind: str, folds: Sequence[int]) -> float:
+def vote_dice(trial: Trial, way: str, folds: Sequence[int]) -> float:
     """Return the mean Dice of the masks on which most folds agree."""
-    kept = [np.load(trial.path(kind, fold)) for fold in folds]
+    kept = [np.load(trial.path(way, fold)) for fold in folds]
     masks = {case: voted([one[case] for one in kept]) for case in trial.site.test}
     return mean_dice(masks, trial.site)
 
