@@ -91,6 +91,9 @@ def _gpu(found: "Survey") -> Verdict:
             "run on the CPU, or give the container a GPU (docs/how-to/xnat.md, GPU)",
         )
     named = ", ".join(meter.device for meter in found.meters)
+    if found.missing:
+        mend = "give work to the others: on these its energy is unknown"
+        return warning(f"{named}; not measured: {'; '.join(found.missing)}", mend)
     if unread:
         mend = "power is sampled instead: less exact; newer cards count energy"
         return warning(f"{named}, without an energy counter: {len(unread)}", mend)

@@ -290,6 +290,7 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
         (NvmlStub([Gpu()]), "ok", "energy counter read"),
         (NvmlStub([Gpu(energy_mj=None)]), "warning", "without an energy counter: 1"),
         (NvmlStub([Gpu(mig=1)]), "warning", "MIG is on"),
+        (NvmlStub([Gpu("GPU-1", mig=1), Gpu()]), "warning", "not measured: GPU-1: MIG"),
         (NvmlStub(no_library=True), "warning", "none that can be measured"),
         (NvmlStub(), "warning", "none that can be measured"),
     ],
