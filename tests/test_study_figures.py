@@ -13,6 +13,7 @@ from report_inputs import used
 from studies import POOL, noise, study
 
 from model.chart import BLUE, MUTED
+from model.prediction_figures import prediction_rows
 from model.study import COMMON, Study, Values
 from model.study_figures import (
     carbon_distributions,
@@ -140,3 +141,19 @@ def test_the_dark_dots_are_the_selected_patients() -> None:
         chosen = [(where[c].nearest_point_mm, where[c].breast_size_mm) for c in cases]
         assert set(map(tuple, dark.tolist())) == set(chosen)
         assert len(everyone) == len(POOL.candidates)
+
+
+def test_a_prediction_is_drawn_beside_the_annotation_over_its_slices() -> None:
+    image = np.ones((7, 16, 16)) * np.arange(7)[:, None, None]
+    truth, found = np.zeros((2, 7, 16, 16), bool)
+    truth[1:6, 4:12, 4:12] = True
+    found[1:6, 4:12, 6:14] = True
+    figure = prediction_rows(image, truth, {"random": truth, "bag": found})
+    planes = [np.asarray(axes.images[0].get_array(), float) for axes in figure.axes]
+    assert [plane.max() for plane in planes] == [1, 2, 3, 4, 5] * 2, "feet to head"
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title for title in titles if title] == ["random", "bag"]
+    for axes, left in zip(figure.axes, [4] * 5 + [6] * 5, strict=True):
+        edges = [one.get_paths()[0].get_extents() for one in axes.collections]
+        assert [e.x0 for e in edges] == [4 - 0.5, left - 0.5]
+        assert [e.x1 for e in edges] == [12 - 0.5, left + 8 - 0.5]
