@@ -68,8 +68,8 @@ def judged(session: OpenSession) -> Outcome:
     try:
         region = find_region(stack.voxels[:, 0], stack.placement)
         shape = Shape("", region.confidence, region.flags, overlap=None)
-        covered = to_source(region.mask.astype(np.float32), stack)
-        silent = silent_share(session, covered.with_array(covered.array >= COVERED))
+        mask = region.mask.astype(np.float32)
+        silent = silent_share(session, to_source(mask, stack, threshold=COVERED))
     except RegionError as error:
         shape = Shape(error.found, 0.0, (), overlap=None)
     evidence = Evidence(

@@ -72,8 +72,7 @@ def _predicted(
 
 
 def _on_source(found: Prediction, stack: SliceStack) -> Volume:
-    probability = to_source(found.probability, stack)
-    return probability.with_array((probability.array >= THRESHOLD).astype(np.uint8))
+    return to_source(found.probability, stack, threshold=THRESHOLD)
 
 
 def evidence_of(

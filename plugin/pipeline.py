@@ -199,6 +199,7 @@ class Sides:
 
     canonical: tuple[NDArray[np.bool_], NDArray[np.bool_]]
     source: tuple[NDArray[np.bool_], NDArray[np.bool_]]
+    """The same memory seen in the source's order."""
     spacing_mm: tuple[float, float, float]
     """Of the canonical arrays."""
 
@@ -208,11 +209,11 @@ class Sides:
         canonical = mask.to_patient_orientation(ORIENTATION)
         union = canonical.array.astype(bool)
         halves = split(union, find_mid_columns(union, canonical.spacing))
-        back = [
-            canonical.with_array(half.astype(np.uint8)).match_geometry(mask).array > 0
+        right, left = (
+            canonical.with_array(half.view(np.uint8)).match_geometry(mask).array
             for half in halves
-        ]
-        return cls(halves, (back[0], back[1]), canonical.spacing)
+        )
+        return cls(halves, (right.view(bool), left.view(bool)), canonical.spacing)
 
     @property
     def right_ml(self) -> float:

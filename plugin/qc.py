@@ -151,7 +151,7 @@ def _geometry(sides: list[_Side]) -> Iterator[str]:
 
 def _fragments(side: _Side) -> Iterator[str]:
     pieces, count = ndimage.label(_crop(side.mask), np.ones((3, 3, 3)))
-    sizes = np.bincount(pieces.ravel())[1:]
+    sizes = np.bincount(pieces[pieces > 0])[1:]
     share = 1 - sizes.max() / sizes.sum()
     if share > FRAGMENT_SHARE:
         yield f"{side.name} side in {count} pieces, {share:.0%} outside the largest"

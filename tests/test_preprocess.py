@@ -93,6 +93,9 @@ def test_a_smooth_field_returns_to_its_source_voxels(
     assert np.allclose(back.affine, source.affine)
     inner = (slice(None), slice(3, -3), slice(3, -3))
     assert np.allclose(back.array[inner] * scale, source.array[inner], rtol=0.05)
+    mask = to_source(stack.voxels[:, 0], stack, threshold=0.5)
+    assert mask.array.dtype == np.uint8
+    assert np.array_equal(mask.array, back.array >= 0.5)
 
 
 @pytest.mark.parametrize("orientation", ["HPL", "FAR", "FPL"])
