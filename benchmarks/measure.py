@@ -19,6 +19,8 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.programs import peak_of
+
 PACKAGES = ("numpy", "torch", "openvino", "pydicom", "highdicom", "scipy", "isal")
 RESET_PEAK = "5"
 """Written to clear_refs it sets the peak to what is resident now (proc(5))."""
@@ -143,15 +145,13 @@ def timed(run: Callable[[], object]) -> float:
 
 def peak_mib(run: Callable[[], object]) -> float | None:
     """Return the most memory that was resident during a run, None off Linux."""
-    clear, status = Path("/proc/self/clear_refs"), Path("/proc/self/status")
     try:
-        clear.write_text(RESET_PEAK)
+        Path("/proc/self/clear_refs").write_text(RESET_PEAK)
     except OSError:
         run()
         return None
     run()
-    line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
+    return peak_of(os.getpid())
 
 
 def machine() -> dict[str, Any]:

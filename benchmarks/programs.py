@@ -1,15 +1,20 @@
 """Run `brs` in a fresh process, as a server's command does."""
 
-import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 from tempfile import TemporaryFile
 
 BRS = (sys.executable, "-m", "plugin.cli")
+POLL_S = 0.01
 
 
-def brs(*arguments: object) -> float:
+def brs(*arguments: object) -> float | None:
     """Run the program to its end and return its own peak memory in MiB.
+
+    None off Linux. The operating system's account of an ended process would count what
+    its parent held when it was started, too.
 
     Raises
     ------
@@ -20,9 +25,21 @@ def brs(*arguments: object) -> float:
         process = subprocess.Popen(
             [*BRS, *map(str, arguments)], stdout=said, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = None
+        while process.poll() is None:
+            peak = peak_of(process.pid) or peak
+            time.sleep(POLL_S)
         if process.returncode:
             said.seek(0)
             raise RuntimeError(said.read().decode(errors="replace"))
-    return usage.ru_maxrss / 1024
+    return peak
+
+
+def peak_of(pid: int) -> float | None:
+    """Return the most MiB that a living process held so far, None where unknown."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in status.splitlines() if line[:5] == "VmHWM"]
+    return int(found[0]) / 1024 if found else None

@@ -20,6 +20,7 @@ from benchmarks.measure import (
     publish,
 )
 from benchmarks.options import RESULTS
+from benchmarks.programs import brs
 from benchmarks.scaling_figure import exponent, sizes_of, write_figure
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +73,14 @@ def test_a_result_is_read_back_and_shown(tmp_path: Path) -> None:
     text = report.page([RESULT])
     assert "| ours | 5.00 | 0.6 | 0.5 - 1 | 3 | unknown |" in text
     assert "No run on a quiet machine" in report.page([])
+
+
+def test_a_program_s_peak_is_not_its_parent_s() -> None:
+    held = np.ones(300 << 20, np.uint8)
+    peak = brs("--version")
+    if peak is None:
+        pytest.skip("this system does not tell a process its peak")
+    assert 5 < peak < held.nbytes / 2**20
 
 
 def test_the_page_is_what_the_kept_results_say() -> None:
