@@ -25,7 +25,7 @@ from benchmarks.programs import brs
 from benchmarks.study import write_study
 from model.checkpoint import read_checkpoint, write_checkpoint
 from model.scope import SCOPES
-from plugin.engines import Wish, open_checkpoint
+from plugin.engines import Choice, Wish, open_checkpoint
 from plugin.pipeline import Segmenter, segment_session
 from plugin.proofs import Proofs
 from plugin.scope_proof import proven_scope
@@ -51,13 +51,14 @@ def cold_ways(study: Path, weights: Path, folder: Path) -> list[Way]:
         *("segment", "--input", study, "--checkpoint", weights),
         *("--output", folder / "out", "--cache", folder / "cache"),
     )
-    ways = [(*common, *PLAIN)] + [(*common, *BEST, "--scope", s) for s in SCOPES]
-    names = ["torch fp32"] + [f"brs, scope {scope}" for scope in SCOPES]
-    for arguments in ways:
-        brs(*arguments)
+    proofs = Proofs(folder / "cache")
+    best = open_checkpoint(weights, Wish(), proofs)
+    ways = {"torch fp32": (*common, *PLAIN)}
+    for scope in SCOPES:
+        ways[shown(scope, best, proofs)] = (*common, *BEST, "--scope", scope)
     return [
         Way(name, partial(brs, *arguments), partial(brs, *arguments))
-        for name, arguments in zip(names, ways, strict=True)
+        for name, arguments in ways.items()
     ]
 
 
@@ -67,13 +68,19 @@ def warm_ways(study: Path, weights: Path, folder: Path) -> list[Way]:
     plain = open_checkpoint(weights, Wish("torch", "cpu", "fp32"), proofs)
     best = open_checkpoint(weights, Wish(), proofs)
     plans = [("torch fp32", plain, "whole")]
-    plans += [(f"{best.engine}, scope {scope}", best, scope) for scope in SCOPES]
+    plans += [(shown(scope, best, proofs), best, scope) for scope in SCOPES]
     for name, choice, scope in plans:
         proven = proven_scope(scope, choice, proofs)
         segmenter = Segmenter(choice.checkpoint, choice.engine, scope=proven)
-        shown = name if proven == scope else f"{name} (not proven: {proven})"
-        ways.append(Way(shown, partial(_segment, study, folder / "warm", segmenter)))
+        ways.append(Way(name, partial(_segment, study, folder / "warm", segmenter)))
     return ways
+
+
+def shown(scope: str, choice: Choice, proofs: Proofs) -> str:
+    """Return a scope's name, and what runs in its place where it is not proven."""
+    proven = proven_scope(scope, choice, proofs)
+    more = "" if proven == scope else f" (not proven: {proven})"
+    return f"{choice.engine}, scope {scope}{more}"
 
 
 def _segment(study: Path, output: Path, segmenter: Segmenter) -> None:
