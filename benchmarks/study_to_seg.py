@@ -53,7 +53,7 @@ def cold_ways(study: Path, weights: Path, folder: Path) -> list[Way]:
     )
     proofs = Proofs(folder / "cache")
     best = open_checkpoint(weights, Wish(), proofs)
-    ways = {"torch fp32": (*common, *PLAIN)}
+    ways: dict[str, tuple[object, ...]] = {"torch fp32": (*common, *PLAIN)}
     for scope in SCOPES:
         ways[shown(scope, best, proofs)] = (*common, *BEST, "--scope", scope)
     return [
