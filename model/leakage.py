@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from model.dataset import CaseInfo, CaseStore
 from model.errors import LeakageError
 
 
@@ -20,7 +21,12 @@ class Member:
     """Digest of the images as the network sees them."""
 
 
-def check_apart(learned: Sequence[Member], tested: Sequence[Member]) -> None:
+def members(infos: Iterable[CaseInfo], store: CaseStore) -> list[Member]:
+    """Return stored cases with the digests of their images."""
+    return [Member(i.case_id, i.patient_key, store.images(i.case_id)) for i in infos]
+
+
+def check_apart(learned: Sequence[Member], tested: Sequence[Member] = ()) -> None:
     """Raise unless nothing that is learned from is of a tested patient.
 
     Among what is learned from, the same images may not go by two patients either:
@@ -59,5 +65,6 @@ def _leak(found: str) -> LeakageError:
         "training and test",
         found=found,
         needed="each patient on one side only",
-        mend="leave the session out (--without), or correct its PatientID",
+        mend="correct the PatientID (XNAT: the subject), take the mask of one away, or "
+        "leave the session out of brs loop (--without)",
     )

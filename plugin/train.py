@@ -26,6 +26,7 @@ from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.evaluate import Origin, write_csv
 from model.hold import held
+from model.leakage import check_apart, members
 from model.network import BreastFcn, new_network
 from model.parallel import ALONE, Ranks
 from model.progress import Budget, TrainConfig
@@ -120,7 +121,14 @@ def train_gathered(
     gathered: Gathered,
     options: TrainOptions,
 ) -> TrainOutcome:
-    """Train on cases that are in the store already; else as ``train_archive``."""
+    """Train on cases that are in the store already; else as ``train_archive``.
+
+    Raises
+    ------
+    LeakageError
+        If two patients have the same images: a fold would validate on what it learns.
+    """
+    check_apart(members(gathered.infos, store))
     patients = {info.case_id: info.patient_key for info in gathered.infos}
     folds = patient_folds(
         patients, folds=options.config.folds, seed=options.config.seed

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from sessions import annotate, archive_with
+from sessions import annotate, archive_with, write_pair
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from model.carbon import as_footprint
 from model.checkpoint import Checkpoint, Manifest, read_checkpoint
 from model.engine import Engine
+from model.errors import LeakageError
 from model.progress import TrainConfig
 from plugin.train import TrainOptions, train_archive
 from plugin.weights import CHECKPOINT_FILE, require_weights
@@ -85,3 +86,11 @@ def test_a_training_from_scratch_is_not_taken_for_a_finetuning(
     project.finetune(project.own())
     again = project.train()
     assert (again.parent_sha256, first.parent_sha256) == ("", "")
+
+
+def test_a_planted_twin_ends_a_training_before_its_first_fold(project: Project) -> None:
+    write_pair(project.archive.root / "twin", patient="PLANTED-ID-TWIN")
+    annotate(project.archive, "twin")
+    with pytest.raises(LeakageError, match="a and twin; needed"):
+        project.train()
+    assert project.archive.read(None, "fold-0.json") is None
