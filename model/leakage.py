@@ -4,7 +4,7 @@ A copy of an examination under another name has another key and the same images.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from model.dataset import CaseInfo, CaseStore
@@ -47,6 +47,27 @@ def check_apart(learned: Sequence[Member], tested: Sequence[Member] = ()) -> Non
     if twins:
         names = [" and ".join(sorted(m.case_id for m in same)) for same in twins]
         raise _leak(f"equal images of two patients: {'; '.join(sorted(names))}")
+
+
+def check_start(learned: Collection[str], tested: Iterable[CaseInfo]) -> None:
+    """Raise if weights to begin with learned from a tested case, by source key.
+
+    A case whose mask was drawn anew, or on another grid, has another key and is not
+    found.
+
+    Raises
+    ------
+    LeakageError
+        Names the sessions.
+    """
+    known = sorted(info.case_id for info in tested if info.source_key in learned)
+    if known:
+        raise LeakageError(
+            "the checkpoint to begin with",
+            found=f"weights that learned from tested patients: {', '.join(known)}",
+            needed="weights that never saw them",
+            mend="give another --checkpoint, or none",
+        )
 
 
 def _by_images(members: Iterable[Member]) -> list[list[Member]]:

@@ -1,5 +1,6 @@
 """Train over an archive's annotated sessions: folds, checkpoints, carbon log."""
 
+import logging
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,8 @@ from plugin.gather import Gathered, gather
 from plugin.ranks import Job, announce, rank_meters, total_footprint
 from plugin.version import VERSION
 from plugin.weights import CHECKPOINT_FILE
+
+logger = logging.getLogger(__name__)
 
 DEPLOYED = (CHECKPOINT_FILE, "checkpoint.json")
 TABLES = ("carbon.csv", "devices.csv", "history.csv", "metrics.csv")
@@ -168,6 +171,12 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
     """Fit one fold inside an energy log; its checkpoint is written last."""
     options = room.options
     network = _first_network(options)
+    if seen := _seen(fold, room):
+        logger.warning(
+            "fold %d: %d of %d validation cases were learned from before, by the "
+            "checkpoint it begins with: its validation Dice is too high",
+            *(fold.number, seen, len(fold.validation)),
+        )
     announce(_job(fold, room, folder), options.ranks)
     log = EnergyLog(
         rank_meters(options.engine, options.ranks, platform.node()),
@@ -230,7 +239,7 @@ def _manifest(
     fold: Fold, room: _Room, result: FitResult, footprint: Footprint
 ) -> Manifest:
     options, best = room.options, result.history[result.best_epoch]
-    parent = options.start.manifest.weights_sha256 if options.start else ""
+    before = options.start.manifest.learned if options.start else ()
     return Manifest(
         package_version=VERSION,
         grid_px=options.config.grid_px,
@@ -241,15 +250,25 @@ def _manifest(
         metrics={
             "validation_dice": 1 - best.validation_loss,
             "validation_cases": len(fold.validation),
+            "validation_seen": _seen(fold, room),
             "best_epoch": result.best_epoch,
             "epochs": len(result.history),
             "stopped_by": result.stopped_by,
         },
         footprint=asdict(footprint),
         bag_range=_bag_range(fold, room.gathered.features),
-        parent_sha256=parent,
+        parent_sha256=_parent(options),
+        learned_before=tuple(sorted(before)),
         engine=str(options.engine),
     )
+
+
+def _seen(fold: Fold, room: _Room) -> int:
+    """Return how many validation cases the weights it begins with had learned from."""
+    start = room.options.start
+    learned = start.manifest.learned if start else frozenset()
+    keys = {room.store.info(case_id).source_key for case_id in fold.validation}
+    return len(keys & learned)
 
 
 def _source_keys(fold: Fold, room: _Room) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from model.active_learning import LearnedMask, Opening
 from model.dataset import CaseInfo, CaseStore
 from model.effort import Effort, effort
-from model.leakage import check_apart, members
+from model.leakage import check_apart, check_start, members
 from model.preprocess import ORIENTATION
 from plugin.archive import Archive
 from plugin.errors import MaskError
@@ -39,7 +39,8 @@ def learn(
     Raises
     ------
     LeakageError
-        If a patient is on both sides; nothing is trained then.
+        If a patient is on both sides, or the weights to begin with learned from a
+        tested one; nothing is trained then.
     MaskError
         If a session of the round has a mask that cannot be used.
     """
@@ -48,6 +49,8 @@ def learn(
     learned = [info for info in gathered.infos if info.case_id not in opening.test]
     tested = [info for info in gathered.infos if info.case_id in opening.test]
     check_apart(members(learned, store), members(tested, store))
+    if options.train.start is not None:
+        check_start(options.train.start.manifest.learned, tested)
     masks = [_mask(archive, info, opening, place, options) for info in learned]
     trained = train_gathered(
         archive,
