@@ -176,7 +176,7 @@ COLUMNS = {
     "`comparisons.csv`": COMPARISON_COLUMNS,
     "`cells.csv`": CELL_COLUMNS,
     "`scores.csv`": SCORE_COLUMNS,
-    "`experiment.json`": ["format", *names_of(Document, Design)],
+    "`experiment.json`": ["format", "caution", *names_of(Document, Design)],
     "`summary.json`": names_of(Summary, Origin, SliceCounts, Distribution),
 }
 
