@@ -54,6 +54,8 @@ class Manifest:
     footprint: Mapping[str, Any]
     bag_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Feature -> smallest and largest value among the training cases."""
+    cases_sha256: str = ""
+    """Of all cases of the training, on either side of its folds, and their patients."""
     parent_sha256: str = ""
     """Weights that were fine-tuned; empty when trained from scratch."""
     learned_before: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Train over an archive's annotated sessions: folds, checkpoints, carbon log."""
 
+import hashlib
 import logging
 import platform
 import shutil
@@ -22,7 +23,7 @@ from model.checkpoint import (
     read_manifest,
     write_checkpoint,
 )
-from model.dataset import CaseStore, Fold, patient_folds
+from model.dataset import CaseInfo, CaseStore, Fold, patient_folds
 from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.evaluate import Origin, write_csv
@@ -246,6 +247,7 @@ def _manifest(
         fold=fold.number,
         seed=options.config.seed,
         training_cases=_source_keys(fold, room),
+        cases_sha256=_cases_sha256(room.gathered.infos),
         config=asdict(options.config),
         metrics={
             "validation_dice": 1 - best.validation_loss,
@@ -275,6 +277,12 @@ def _source_keys(fold: Fold, room: _Room) -> tuple[str, ...]:
     return tuple(room.store.info(case_id).source_key for case_id in fold.train)
 
 
+def _cases_sha256(infos: Sequence[CaseInfo]) -> str:
+    """Return a hash of what is divided into folds, in any order."""
+    lines = sorted(f"{info.patient_key} {info.source_key}" for info in infos)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
     """Return the manifest of a fold already trained on these cases in this way."""
     if not path.with_suffix(".json").exists():
@@ -283,6 +291,7 @@ def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
     same = (
         dict(manifest.config) == asdict(room.options.config)
         and tuple(manifest.training_cases) == _source_keys(fold, room)
+        and manifest.cases_sha256 == _cases_sha256(room.gathered.infos)
         and manifest.parent_sha256 == _parent(room.options)
     )
     return manifest if same else None

@@ -107,6 +107,16 @@ def test_validation_on_what_the_start_learned_from_is_said(
     assert "validation Dice is too high there." in page
 
 
+def test_a_fold_with_another_validation_case_is_of_another_training(
+    project: Project,
+) -> None:
+    first, again = project.train(), project.train()
+    assert again.cases_sha256 == first.cases_sha256
+    write_pair(project.archive.root / "c", patient="PLANTED-ID-c", brighter=9)
+    annotate(project.archive, "c")
+    assert project.train().cases_sha256 != first.cases_sha256
+
+
 def test_a_planted_twin_ends_a_training_before_its_first_fold(project: Project) -> None:
     write_pair(project.archive.root / "twin", patient="PLANTED-ID-TWIN")
     annotate(project.archive, "twin")
