@@ -54,8 +54,12 @@ class Manifest:
     footprint: Mapping[str, Any]
     bag_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Feature -> smallest and largest value among the training cases."""
+    cases_sha256: str = ""
+    """Of all cases of the training, on either side of its folds, and their patients."""
     parent_sha256: str = ""
     """Weights that were fine-tuned; empty when trained from scratch."""
+    learned_before: tuple[str, ...] = ()
+    """Source keys of the cases that those weights had learned from."""
     engine: str = ""
     architecture: str = ARCHITECTURE
     preprocessing: Mapping[str, float] = field(default_factory=lambda: PREPROCESSING)
@@ -65,6 +69,11 @@ class Manifest:
     """Of the file itself when its weights are packed; else empty."""
     int8: Mapping[str, Any] = field(default_factory=dict)
     """What is known of an int8 network beside the weights (``model.int8``)."""
+
+    @property
+    def learned(self) -> frozenset[str]:
+        """Source keys of all cases that these weights are known to have seen."""
+        return frozenset((*self.training_cases, *self.learned_before))
 
 
 @dataclass(frozen=True, slots=True)

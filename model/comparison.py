@@ -30,6 +30,8 @@ from model.study import (
 
 BASELINES = ("random", "stratified-random")
 SIGNIFICANCE = 0.05
+LEAST_SEEDS = 3
+"""Trainings with fewer seeds may owe a difference to luck alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,17 @@ class Comparison:
         ]
         if self.seeds > 1:
             parts.append(f"higher with {self.seeds_better} of {self.seeds} seeds")
+        if luck := luck_of(self.seeds):
+            parts.append(luck)
         return ", ".join(parts)
+
+
+def luck_of(seeds: int) -> str:
+    """Say that few seeds do not exclude the luck of the training, empty with enough."""
+    if seeds >= LEAST_SEEDS:
+        return ""
+    count = f"{seeds} seed{'s' * (seeds != 1)}"
+    return f"{count}: the luck of the training is not excluded"
 
 
 def comparisons(study: Study) -> tuple[Comparison, ...]:

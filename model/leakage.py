@@ -4,9 +4,10 @@ A copy of an examination under another name has another key and the same images.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from model.dataset import CaseInfo, CaseStore
 from model.errors import LeakageError
 
 
@@ -20,7 +21,12 @@ class Member:
     """Digest of the images as the network sees them."""
 
 
-def check_apart(learned: Sequence[Member], tested: Sequence[Member]) -> None:
+def members(infos: Iterable[CaseInfo], store: CaseStore) -> list[Member]:
+    """Return stored cases with the digests of their images."""
+    return [Member(i.case_id, i.patient_key, store.images(i.case_id)) for i in infos]
+
+
+def check_apart(learned: Sequence[Member], tested: Sequence[Member] = ()) -> None:
     """Raise unless nothing that is learned from is of a tested patient.
 
     Among what is learned from, the same images may not go by two patients either:
@@ -43,6 +49,27 @@ def check_apart(learned: Sequence[Member], tested: Sequence[Member]) -> None:
         raise _leak(f"equal images of two patients: {'; '.join(sorted(names))}")
 
 
+def check_start(learned: Collection[str], tested: Iterable[CaseInfo]) -> None:
+    """Raise if weights to begin with learned from a tested case, by source key.
+
+    A case whose mask was drawn anew, or on another grid, has another key and is not
+    found.
+
+    Raises
+    ------
+    LeakageError
+        Names the sessions.
+    """
+    known = sorted(info.case_id for info in tested if info.source_key in learned)
+    if known:
+        raise LeakageError(
+            "the checkpoint to begin with",
+            found=f"weights that learned from tested patients: {', '.join(known)}",
+            needed="weights that never saw them",
+            mend="give another --checkpoint, or none",
+        )
+
+
 def _by_images(members: Iterable[Member]) -> list[list[Member]]:
     found: dict[str, list[Member]] = defaultdict(list)
     for member in members:
@@ -59,5 +86,6 @@ def _leak(found: str) -> LeakageError:
         "training and test",
         found=found,
         needed="each patient on one side only",
-        mend="leave the session out (--without), or correct its PatientID",
+        mend="correct the PatientID (XNAT: the subject), take the mask of one away, or "
+        "leave the session out of brs loop (--without)",
     )

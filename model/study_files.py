@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from model.comparison import Comparison
+from model.comparison import Comparison, luck_of
 from model.errors import SelectionError
 from model.experiment import Design
 from model.progress import TrainConfig
@@ -65,7 +65,8 @@ class Document:
 
     def to_json(self) -> str:
         """Return the document as JSON text that ``from_json`` reads back."""
-        document = {"format": FORMAT, **asdict(self)}
+        caution = luck_of(len(self.design.seeds))
+        document = {"format": FORMAT, **asdict(self), "caution": caution}
         document["candidates"] = list(map(candidate_record, self.candidates))
         return json.dumps(document, indent=1, allow_nan=False) + "\n"
 

@@ -21,6 +21,7 @@ from model.engine import Engine
 from model.estimate import Estimate, Pace, estimate, measure_pace, planned
 from model.experiment import Design, Pool, pool_of
 from model.grid import Allowance, Grid, Runner, one_by_one, run_grid
+from model.leakage import check_apart, members
 from model.prediction_figures import prediction_rows
 from model.ranking import Candidate
 from model.results import read_study
@@ -83,6 +84,11 @@ def run_experiment(
 
     Run again with the same output it goes on; run when finished it writes the same
     tables.
+
+    Raises
+    ------
+    LeakageError
+        If two patients have the same images, which any split may part.
     """
     bench = _prepared(archive, output, work, options)
     allowance = Allowance(options.hours, options.carbon_g)
@@ -123,6 +129,7 @@ def _prepared(
     gathered = gather(
         archive, store, work, grid_px=design.config.grid_px, rules=options.rules
     )
+    check_apart(members(gathered.infos, store))
     candidates, failures = _candidates(archive, work, gathered, options)
     infos = {info.case_id: info for info in gathered.infos}
     infos = {c.case_id: infos[c.case_id] for c in candidates}

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.atomic import write_atomically
@@ -31,11 +31,14 @@ def validation_folder(output: Path, fold: Fold) -> Path:
 def trained_folds(outcomes: Sequence[FoldOutcome]) -> list[TrainedFold]:
     """Return the folds as the report shows them, from the files they left."""
     return [
-        read_fold(
-            str(o.fold.number),
-            o.footprint,
-            history_csv=o.checkpoint.with_suffix(".history.csv"),
-            power_csv=o.checkpoint.with_suffix(".power.csv"),
+        replace(
+            read_fold(
+                str(o.fold.number),
+                o.footprint,
+                history_csv=o.checkpoint.with_suffix(".history.csv"),
+                power_csv=o.checkpoint.with_suffix(".power.csv"),
+            ),
+            validation_seen=int(o.manifest.metrics.get("validation_seen", 0)),
         )
         for o in outcomes
     ]

@@ -24,7 +24,7 @@ from plugin.proofs import Proofs
 from plugin.session import OpenSession
 from plugin.version import VERSION
 
-TRAINING_KEYS = ("config", "parent_sha256", "grid_px")
+TRAINING_KEYS = ("config", "parent_sha256", "grid_px", "cases_sha256")
 """What all folds of one training have in common."""
 
 Manifest = Mapping[str, Any]
@@ -84,7 +84,7 @@ def ensemble_of(weights: Path, archive: Archive, work: Path) -> tuple[Path, ...]
 
 
 def _same_training(fold: Manifest, deployed: Manifest) -> bool:
-    return all(fold[key] == deployed[key] for key in TRAINING_KEYS)
+    return all(fold.get(key) == deployed.get(key) for key in TRAINING_KEYS)
 
 
 def _manifest(archive: Archive, name: str) -> Manifest | None:

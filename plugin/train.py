@@ -1,5 +1,7 @@
 """Train over an archive's annotated sessions: folds, checkpoints, carbon log."""
 
+import hashlib
+import logging
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,11 +23,12 @@ from model.checkpoint import (
     read_manifest,
     write_checkpoint,
 )
-from model.dataset import CaseStore, Fold, patient_folds
+from model.dataset import CaseInfo, CaseStore, Fold, patient_folds
 from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.evaluate import Origin, write_csv
 from model.hold import held
+from model.leakage import check_apart, members
 from model.network import BreastFcn, new_network
 from model.parallel import ALONE, Ranks
 from model.progress import Budget, TrainConfig
@@ -46,6 +49,8 @@ from plugin.gather import Gathered, gather
 from plugin.ranks import Job, announce, rank_meters, total_footprint
 from plugin.version import VERSION
 from plugin.weights import CHECKPOINT_FILE
+
+logger = logging.getLogger(__name__)
 
 DEPLOYED = (CHECKPOINT_FILE, "checkpoint.json")
 TABLES = ("carbon.csv", "devices.csv", "history.csv", "metrics.csv")
@@ -120,7 +125,14 @@ def train_gathered(
     gathered: Gathered,
     options: TrainOptions,
 ) -> TrainOutcome:
-    """Train on cases that are in the store already; else as ``train_archive``."""
+    """Train on cases that are in the store already; else as ``train_archive``.
+
+    Raises
+    ------
+    LeakageError
+        If two patients have the same images: a fold would validate on what it learns.
+    """
+    check_apart(members(gathered.infos, store))
     patients = {info.case_id: info.patient_key for info in gathered.infos}
     folds = patient_folds(
         patients, folds=options.config.folds, seed=options.config.seed
@@ -160,6 +172,12 @@ def _train_fold(fold: Fold, room: _Room, folder: Path, path: Path) -> Manifest:
     """Fit one fold inside an energy log; its checkpoint is written last."""
     options = room.options
     network = _first_network(options)
+    if seen := _seen(fold, room):
+        logger.warning(
+            "fold %d: %d of %d validation cases were learned from before, by the "
+            "checkpoint it begins with: its validation Dice is too high",
+            *(fold.number, seen, len(fold.validation)),
+        )
     announce(_job(fold, room, folder), options.ranks)
     log = EnergyLog(
         rank_meters(options.engine, options.ranks, platform.node()),
@@ -222,30 +240,47 @@ def _manifest(
     fold: Fold, room: _Room, result: FitResult, footprint: Footprint
 ) -> Manifest:
     options, best = room.options, result.history[result.best_epoch]
-    parent = options.start.manifest.weights_sha256 if options.start else ""
+    before = options.start.manifest.learned if options.start else ()
     return Manifest(
         package_version=VERSION,
         grid_px=options.config.grid_px,
         fold=fold.number,
         seed=options.config.seed,
         training_cases=_source_keys(fold, room),
+        cases_sha256=_cases_sha256(room.gathered.infos),
         config=asdict(options.config),
         metrics={
             "validation_dice": 1 - best.validation_loss,
             "validation_cases": len(fold.validation),
+            "validation_seen": _seen(fold, room),
             "best_epoch": result.best_epoch,
             "epochs": len(result.history),
             "stopped_by": result.stopped_by,
         },
         footprint=asdict(footprint),
         bag_range=_bag_range(fold, room.gathered.features),
-        parent_sha256=parent,
+        parent_sha256=_parent(options),
+        learned_before=tuple(sorted(before)),
         engine=str(options.engine),
     )
 
 
+def _seen(fold: Fold, room: _Room) -> int:
+    """Return how many validation cases the weights it begins with had learned from."""
+    start = room.options.start
+    learned = start.manifest.learned if start else frozenset()
+    keys = {room.store.info(case_id).source_key for case_id in fold.validation}
+    return len(keys & learned)
+
+
 def _source_keys(fold: Fold, room: _Room) -> tuple[str, ...]:
     return tuple(room.store.info(case_id).source_key for case_id in fold.train)
+
+
+def _cases_sha256(infos: Sequence[CaseInfo]) -> str:
+    """Return a hash of what is divided into folds, in any order."""
+    lines = sorted(f"{info.patient_key} {info.source_key}" for info in infos)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
@@ -256,6 +291,7 @@ def _finished(path: Path, fold: Fold, room: _Room) -> Manifest | None:
     same = (
         dict(manifest.config) == asdict(room.options.config)
         and tuple(manifest.training_cases) == _source_keys(fold, room)
+        and manifest.cases_sha256 == _cases_sha256(room.gathered.infos)
         and manifest.parent_sha256 == _parent(room.options)
     )
     return manifest if same else None

@@ -28,12 +28,13 @@ ENGINES = (
 def archive_with(root: Path, *session_ids: str) -> FolderArchive:
     """Return an archive whose sessions hold a pre- and a post-contrast series."""
     root.mkdir(parents=True, exist_ok=True)
-    for session_id in session_ids:
-        write_pair(root / session_id, patient=f"PLANTED-ID-{session_id}")
+    for at, session_id in enumerate(session_ids):
+        patient = f"PLANTED-ID-{session_id}"
+        write_pair(root / session_id, patient=patient, brighter=at)
     return FolderArchive(root)
 
 
-def write_pair(folder: Path, *, patient: str = "PLANTED-ID") -> None:
+def write_pair(folder: Path, *, patient: str = "PLANTED-ID", brighter: int = 0) -> None:
     for phase, name in enumerate(("pre", "post")):
         plan = Plan(
             number=5 + phase,
@@ -41,6 +42,7 @@ def write_pair(folder: Path, *, patient: str = "PLANTED-ID") -> None:
             phase=phase,
             study=patient,
             patient=patient,
+            brighter=brighter,
         )
         write(slices(plan), folder / name)
 

@@ -47,6 +47,8 @@ class Plan:
     slice_mm: float = 5.0
     study: str = "study"
     patient: str = "PLANTED-ID"
+    brighter: int = 0
+    """Added to every pixel, so that two patients have other images."""
     tags: dict[str, Any] = field(default_factory=dict)
     """DICOM keyword -> value in every dataset; None deletes the element."""
 
@@ -63,7 +65,8 @@ class Plan:
         ramp = np.arange(np.prod(self.shape[1:]), dtype=np.uint16)
         offset = np.arange(self.shape[0], dtype=np.uint16) * 64 + 1
         plane = ramp.reshape(self.shape[1:]) % 64
-        return plane[None] + offset[:, None, None] + np.uint16(1000 * self.phase)
+        added = np.uint16(1000 * self.phase + self.brighter)
+        return plane[None] + offset[:, None, None] + added
 
     def with_tags(self, **tags: object) -> "Plan":
         return replace(self, tags=self.tags | tags)

@@ -179,7 +179,7 @@ COLUMNS = {
     "`cells.csv`": CELL_COLUMNS,
     "`scores.csv`": SCORE_COLUMNS,
     "`cells/KEY/cell.json`": names_of(CellRecord, Calibration),
-    "`experiment.json`": ["format", *names_of(Document, Design)],
+    "`experiment.json`": ["format", "caution", *names_of(Document, Design)],
     "`summary.json`": names_of(Summary, Origin, SliceCounts, Distribution),
 }
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from studies import CONFIG
 
 from model import cell
 from model.engine import Engine
+from model.errors import LeakageError
 from model.experiment import Design
 from model.phantom import draw_patient, draw_site, make_case
 from model.study_files import Document
@@ -149,6 +151,17 @@ def test_a_changed_case_is_not_replayed(
     other = replace(document, sources={**document.sources, case: "before"})
     with pytest.raises(ConfigError, match="1 cases that are gone or changed"):
         run_experiment(archive, tmp_path, work, replace(OPTIONS, replayed=other))
+
+
+def test_a_planted_twin_ends_the_study_before_anything_is_trained(
+    archive: FolderArchive, tmp_path: Path
+) -> None:
+    for source, name in (("P00", "P00"), ("P01", "P01"), ("P00", "TWIN")):
+        shutil.copytree(archive.root / source, tmp_path / "archive" / name)
+    twins = FolderArchive(tmp_path / "archive")
+    with pytest.raises(LeakageError, match="P00 and TWIN; needed"):
+        run_experiment(twins, tmp_path / "out", tmp_path / "work", OPTIONS)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_plan_counts_what_is_left(

@@ -69,12 +69,15 @@ def test_other_weights_or_engines_are_other_lookers() -> None:
     assert len({looker.key for looker in (plain, *others)}) == 4
 
 
-def kept(archive: FolderArchive, name: str, seed: int, **config: int) -> Path:
+def kept(
+    archive: FolderArchive, name: str, seed: int, cases: str = "", **config: int
+) -> Path:
     """Put a small fold into the project, and return it as a file."""
     path = archive.root.parent / f"{name}.safetensors"
     network = nn.Conv2d(2, 1, 1)
     nn.init.constant_(network.weight, seed)
-    write_checkpoint(network, replace(MANIFEST, config=config), path)
+    manifest = replace(MANIFEST, cases_sha256=cases, config=config)
+    write_checkpoint(network, manifest, path)
     for part in (path, path.with_suffix(".json")):
         archive.write(None, part.name, part.read_bytes())
     return path
@@ -89,6 +92,15 @@ def test_a_checkpoint_that_is_a_fold_is_asked_with_the_folds_of_its_training(
     found = ensemble_of(folds[1], archive, tmp_path / "work")
     assert [path.name for path in found] == ["fold-0.safetensors", "fold-1.safetensors"]
     assert [path.read_bytes() for path in found] == [f.read_bytes() for f in folds]
+
+
+def test_folds_of_fewer_cases_are_not_asked_with_a_fold_of_more(tmp_path: Path) -> None:
+    archive = archive_with(tmp_path / "archive", "S1")
+    anew = kept(archive, "fold-0", seed=0, cases="after")
+    kept(archive, "fold-1", seed=1, cases="before")
+    kept(archive, "fold-2", seed=2, cases="after")
+    found = ensemble_of(anew, archive, tmp_path / "work")
+    assert [path.name for path in found] == ["fold-0.safetensors", "fold-2.safetensors"]
 
 
 def test_any_other_checkpoint_is_asked_alone(tmp_path: Path) -> None:

@@ -2,27 +2,33 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign import AGAIN, KNOWN, TESTED, Site, SmallFcn
+from campaign import AGAIN, CONFIG, KNOWN, OPTIONS, TESTED, Site, SmallFcn
 from click.testing import CliRunner
 from rounds import ROUND
 
 from model.active_learning import Opening, RoundRecord
 from model.advice import STOP
+from model.checkpoint import Checkpoint, Manifest
+from model.dataset import CaseStore
 from model.errors import LeakageError
+from model.network import new_network
 from plugin.cli import cli
 from plugin.errors import ArchiveError, ConfigError, MaskError, exit_code
 from plugin.evaluate import evaluate_archive
 from plugin.exchange import HUMAN_FILE
+from plugin.gather import gather
 from plugin.loop import Finished
 from plugin.pipeline import SEG_FILE
 from plugin.reports.page import FILTERS
 from plugin.rounds import closing, delivering
 from plugin.rounds.store import Rounds, keep_record, read_rounds
 from plugin.rounds.timings import site_timings
+from plugin.rules import DceRules
 from plugin.web.training import read_training
 
 ROUNDS = 4
@@ -261,6 +267,26 @@ def test_a_tested_patient_who_is_examined_and_annotated_again_is_found(
     site.rename("P2", TESTED, of="P2")
     with pytest.raises(LeakageError, match="P2 with P3"):
         site.run()
+
+
+def test_a_start_that_learned_from_a_tested_patient_is_refused(
+    site: Site, tmp_path: Path
+) -> None:
+    store = CaseStore(tmp_path / "cases")
+    (tested,) = gather(
+        site.archive,
+        store,
+        tmp_path,
+        grid_px=CONFIG.grid_px,
+        rules=DceRules(),
+        sessions=[TESTED],
+    ).infos
+    manifest = Manifest("test", 32, 0, 0, (), {}, {}, {})
+    knowing = replace(manifest, learned_before=(tested.source_key,))
+    start = Checkpoint(new_network(seed=0), knowing)
+    with pytest.raises(LeakageError, match=f"learned from tested patients: {TESTED}"):
+        site.run(train=replace(OPTIONS.train, start=start))
+    assert site.archive.read(None, "fold-0.json") is None
 
 
 # what a round needs

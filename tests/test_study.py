@@ -1,18 +1,20 @@
 """Tables and verdicts of studies whose scores are written down by hand."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from bag_pools import candidate
 from report_inputs import scored, used
-from studies import POOL, case_means, noise, study
+from studies import POOL, case_means, findings, noise, study
 
 from model.cell_store import Scored
 from model.comparison import Comparison, comparisons, minutes_for, signed
 from model.results import means
 from model.study import COMMON, UNSELECTED, Study
 from model.table import bag_gap, rows
+from plugin.reports.experiment import study_verdict
 
 FEATURES = (candidate("x", 10, 100), candidate("y", 50, 120))
 
@@ -84,6 +86,7 @@ def test_noise_is_not_called_a_difference() -> None:
     said = found.sentence()
     assert said.startswith("bag at 25%: not distinguishable from random (Dice ")
     assert "12 patients, higher with" in said
+    assert said.endswith("2 seeds: the luck of the training is not excluded).")
 
 
 def test_a_shift_of_every_case_is_called_better_and_its_reverse_worse() -> None:
@@ -102,6 +105,23 @@ def test_a_shift_of_every_case_is_called_better_and_its_reverse_worse() -> None:
     down = {"bag": -0.02, "random": 0.0}
     made = study(lambda s, p, seed, at: 0.8 + down[s] + noise(at))
     assert compared(made).verdict == "worse"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_study_of_few_seeds_does_not_exclude_the_luck_of_the_training(
+    count: int,
+) -> None:
+    up = {"bag": 0.02, "random": 0.0}
+    made = study(lambda s, p, seed, at: 0.8 + up[s] + noise(at), seeds=range(count))
+    found = findings(made, failures={})
+    told = (
+        study_verdict(found),
+        found.comparisons[0].sentence(),
+        json.loads(found.document.to_json())["caution"],
+    )
+    assert told[0].startswith("Better than random: bag at 25%, bag at 50%; ")
+    luck = f"{count} seed{'s' * (count > 1)}: the luck of the training is not excluded"
+    assert [luck in text for text in told] == [count < 3] * 3
 
 
 def test_pairs_are_the_patients_that_both_were_tested_on() -> None:

@@ -40,7 +40,8 @@ def breast_project(folder: Path) -> Iterator[StandIn]:
 def add_session(server: StandIn, folder: Path, subject: str, label: str) -> str:
     """Archive a session of a pre- and a post-contrast series; return its id."""
     source = folder / "source" / label
-    write_pair(source, patient=f"PLANTED-ID-{label}")
+    before = len(list(source.parent.glob("*")))
+    write_pair(source, patient=f"PLANTED-ID-{label}", brighter=before)
     return server.add_session("BREAST", subject=subject, label=label, dicom=source)
 
 

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.comparison import Comparison, headline_test, signed
+from model.comparison import (
+    LEAST_SEEDS,
+    Comparison,
+    headline_test,
+    luck_of,
+    signed,
+)
 from model.statistics import Interval
 from model.study import COMMON, Study
 from model.study_files import Document
@@ -115,15 +121,23 @@ def study_verdict(findings: StudyFindings) -> str:
     worse = [one for one in judged if one.verdict == "worse"]
     if all(one.verdict in ("unknown", "same") for one in judged):
         return f"Too few test patients to tell any strategy from {named}."
+    luck = _luck(judged)
     if not better and not worse:
-        return f"No strategy is distinguishable from {named} here."
+        return f"No strategy is distinguishable from {named} here{luck}."
     parts = [
         f"{word} than {named}: {', '.join(_where(one) for one in some)}"
         for word, some in (("better", better), ("worse", worse))
         if some
     ]
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}; the others are not distinguishable."
+    return f"{text[0].upper()}{text[1:]}; the others are not distinguishable{luck}."
+
+
+def _luck(judged: Sequence[Comparison]) -> str:
+    """Return what few seeds leave open, in parentheses; empty with enough."""
+    luck = luck_of(min(one.seeds for one in judged))
+    needed = f"at least {LEAST_SEEDS} are needed to tell"
+    return f" ({luck}, {needed})" if luck else ""
 
 
 def headline(findings: StudyFindings) -> list[Comparison]:

@@ -30,6 +30,8 @@ class TrainedFold:
     history: Sequence[EpochRecord]
     footprint: Footprint
     power: Mapping[str, Samples] = field(default_factory=dict)
+    validation_seen: int = 0
+    """Validation cases that the checkpoint it began with had learned from."""
 
     @property
     def best(self) -> EpochRecord | None:
@@ -85,7 +87,19 @@ def learning_section(folds: Sequence[TrainedFold]) -> Section:
         "Dice loss by epoch; a dot marks the best epoch, whose weights are kept",
     )
     text = f"The weights of fold {best.name} are kept." if best else ""
+    text += _seen(folds)
     return Section("learning", "Learning", text=text, table=table, charts=[chart])
+
+
+def _seen(folds: Sequence[TrainedFold]) -> str:
+    """Say where validation is on cases that were learned from, empty when nowhere."""
+    names = ", ".join(fold.name for fold in folds if fold.validation_seen)
+    if not names:
+        return ""
+    return (
+        f" In fold {names} the checkpoint to begin with had learned from validation "
+        "cases: validation Dice is too high there."
+    )
 
 
 def _row(fold: TrainedFold) -> list[Cell]:

@@ -9,7 +9,7 @@ import numpy as np
 from model.active_learning import LearnedMask, Opening
 from model.dataset import CaseInfo, CaseStore
 from model.effort import Effort, effort
-from model.leakage import Member, check_apart
+from model.leakage import check_apart, check_start, members
 from model.preprocess import ORIENTATION
 from plugin.archive import Archive
 from plugin.errors import MaskError
@@ -39,7 +39,8 @@ def learn(
     Raises
     ------
     LeakageError
-        If a patient is on both sides; nothing is trained then.
+        If a patient is on both sides, or the weights to begin with learned from a
+        tested one; nothing is trained then.
     MaskError
         If a session of the round has a mask that cannot be used.
     """
@@ -47,7 +48,9 @@ def learn(
     gathered = _gathered(archive, opening, store, place, options)
     learned = [info for info in gathered.infos if info.case_id not in opening.test]
     tested = [info for info in gathered.infos if info.case_id in opening.test]
-    check_apart(_members(learned, store), _members(tested, store))
+    check_apart(members(learned, store), members(tested, store))
+    if options.train.start is not None:
+        check_start(options.train.start.manifest.learned, tested)
     masks = [_mask(archive, info, opening, place, options) for info in learned]
     trained = train_gathered(
         archive,
@@ -80,10 +83,6 @@ def _gathered(
         if session_id in gathered.failures:
             raise _unusable(session_id, gathered.failures[session_id])
     return gathered
-
-
-def _members(infos: list[CaseInfo], store: CaseStore) -> list[Member]:
-    return [Member(i.case_id, i.patient_key, store.images(i.case_id)) for i in infos]
 
 
 def _mask(

@@ -105,7 +105,10 @@ def _fold(archive: Archive, at: int) -> _Fold | None:
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
-    told = [manifest.get(name) for name in ("config", "parent_sha256", "engine")]
+    told = [
+        manifest.get(name)
+        for name in ("config", "cases_sha256", "parent_sha256", "engine")
+    ]
     return json.dumps(told, sort_keys=True)
 
 
