@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 LOCAL = re.compile(r"local:([1-9]\d*)")
 REMOTE = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
+LOOPBACK = "127.0.0.1"
 GPU = "GPU"
 """Resource that a worker with one GPU offers."""
 WAIT_S = 60.0
 """For the first worker."""
 ONE_AT_A_TIME = threading.Lock()
-
 
 
 def _never() -> str:
@@ -68,6 +68,19 @@ class Crew:
         future = self.client.submit(question, *arguments, resources=gpus, pure=False)
         answer: Answer = future.result()
         return answer
+
+    def everywhere(self, work: Callable[..., None], *arguments: Any, gpu: bool) -> None:
+        """Do the same on every worker now there; ``gpu`` leaves out those without."""
+        there = self.workers().items()
+        futures = [
+            self.client.submit(
+                work, *arguments, workers=at, allow_other_workers=True, pure=False
+            )
+            for at, worker in there
+            if worker["resources"].get(GPU) or not gpu
+        ]
+        for future in futures:
+            future.result()
 
     def engine(self, *, device: str, precision: str) -> Engine:
         """Return the engine that a worker chooses: this machine may have no GPU."""
@@ -176,7 +189,8 @@ def _opened(
         return opened.enter_context(client_of(address, timeout=WAIT_S))
     from distributed import Nanny, Scheduler, SpecCluster
 
-    here = {"host": "127.0.0.1", "dashboard": False}
+    free = f"{LOOPBACK}:0"  # the default, 8787 to everybody, may be another's
+    here = {"host": LOOPBACK, "dashboard": False, "dashboard_address": free}
     workers = {
         str(at): {"cls": Nanny, "options": {**here, **_place(at)}}
         for at in range(count)

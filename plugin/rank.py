@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from model.atomic import write_atomically
 from model.carbon import write_carbon_csv
 from model.dataset import folder_name
