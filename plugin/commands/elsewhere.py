@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from model.checkpoint import read_manifest
 from model.dataset import folder_name
 from model.engine import Engine
-from model.errors import BrsError, CheckpointError
+from model.errors import BrsError
 from model.hold import held
 from model.power import find_meters, gpu_uuids
 from plugin import log
@@ -33,6 +33,7 @@ from plugin.rank import LABEL as MEASURING
 from plugin.rank import Each, Measured, RankOptions, measure_stored
 from plugin.segment import LABEL as SEGMENTING
 from plugin.segment import BatchItem, Delivery, segment_stored
+from plugin.weights import check_same
 from plugin.xnat.target import is_xnat
 
 if TYPE_CHECKING:
@@ -216,14 +217,7 @@ def _open(assignment: Assignment) -> Opened:
 
 def _segmenter(weights: Path, assignment: Assignment) -> Segmenter:
     segmenter = segmenter_with(weights, assignment.settings)
-    found = segmenter.checkpoint.manifest.weights_sha256
-    if found != assignment.sha256:
-        raise CheckpointError(
-            weights.name,
-            found="other weights on a worker than where the command runs",
-            needed="the same file for all machines",
-            mend="put it into a folder that all of them mount",
-        )
+    check_same(weights, segmenter.checkpoint.manifest.weights_sha256, assignment.sha256)
     if assignment.alone:
         return segmenter
     gpus = gpu_uuids([segmenter.engine.device])
