@@ -1,6 +1,6 @@
-"""A study's cells on several machines: Dask distributed as an optional extra.
+"""Work on several machines: Dask distributed as an optional extra.
 
-A worker is one process with one thread and at most one GPU, and performs one cell at a
+A worker is one process with one thread and at most one GPU, and does one task at a
 time: the random generators of a process belong to one training. Results lie in a folder
 that all machines share, so a lost worker loses what it had not yet written there, and
 another goes on from it.
@@ -11,31 +11,38 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from model.cell import Lab, Task, perform
 from model.engine import Engine, choose_engine
-from model.errors import TrainingError
-from model.grid import Stop
+from model.errors import BrsError, TrainingError
 from plugin.errors import ConfigError
+from plugin.spread import Answer, Item, attempted
+
+if TYPE_CHECKING:
+    from model.cell import Lab, Task
+    from model.grid import Stop
 
 logger = logging.getLogger(__name__)
 
 LOCAL = re.compile(r"local:([1-9]\d*)")
 REMOTE = re.compile(r"(tcp|tls)://[^\s/]+:\d+")
+LOOPBACK = "127.0.0.1"
 GPU = "GPU"
 """Resource that a worker with one GPU offers."""
 WAIT_S = 60.0
 """For the first worker."""
 ONE_AT_A_TIME = threading.Lock()
 
-Answer = TypeVar("Answer")
+
+def _never() -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,11 +69,64 @@ class Crew:
         answer: Answer = future.result()
         return answer
 
+    def everywhere(self, work: Callable[..., None], *arguments: Any, gpu: bool) -> None:
+        """Do the same on every worker now there; ``gpu`` leaves out those without."""
+        there = self.workers().items()
+        futures = [
+            self.client.submit(
+                work, *arguments, workers=at, allow_other_workers=True, pure=False
+            )
+            for at, worker in there
+            if worker["resources"].get(GPU) or not gpu
+        ]
+        for future in futures:
+            future.result()
+
     def engine(self, *, device: str, precision: str) -> Engine:
         """Return the engine that a worker chooses: this machine may have no GPU."""
         return self.ask(_choose, device, precision)
 
-    def run(self, tasks: Sequence[Task], lab: Lab, stop: Stop) -> None:
+    def map(
+        self,
+        work: Callable[[Item], Answer],
+        items: Sequence[Item],
+        *,
+        label: str,
+        gpu: bool = False,
+        stop: Callable[[], str] = _never,
+        key: Callable[[Item], str] | None = None,
+    ) -> Iterator[tuple[Item, Answer | BrsError]]:
+        """Yield items with the workers' answers as they come, and errors of ours.
+
+        As many are worked on at once as there are workers, one each; ``gpu`` takes
+        only workers with one. A lost worker's item goes to another; one that has ended
+        several workers has an error for its answer. ``key`` names tasks to the
+        scheduler, by default at random. None begins once ``stop`` says something.
+        """
+        from distributed import as_completed
+
+        waiting, futures = iter(items), as_completed()
+        doing: dict[Any, Item] = {}
+        gpus = {GPU: 1} if gpu else None
+        with tqdm(total=len(items), desc=label, disable=None) as bar:
+            while True:
+                free = max(0, max(1, len(self.workers())) - len(doing))
+                for item in islice(waiting, free):
+                    if stop():
+                        continue
+                    name = key(item) if key else None
+                    future = self.client.submit(
+                        _attempt, work, item, key=name, resources=gpus, pure=False
+                    )
+                    doing[future] = item
+                    futures.add(future)
+                if not doing:
+                    return
+                done = next(futures)
+                yield doing.pop(done), _answer(done)
+                bar.update()
+
+    def run(self, tasks: Sequence["Task"], lab: "Lab", stop: "Stop") -> None:
         """Perform tasks on the workers, as many at once as there are workers.
 
         Raises
@@ -74,33 +134,17 @@ class Crew:
         TrainingError
             If one task has ended several workers.
         """
-        from distributed import KilledWorker, as_completed
-
-        waiting, futures, running = iter(tasks), as_completed(), 0
-        with tqdm(total=len(tasks), desc="cells", disable=None) as bar:
-            while True:
-                free = max(1, len(self.workers())) - running
-                started = self._started(islice(waiting, free), lab, stop)
-                futures.update(started)
-                running += len(started)
-                if not running:
-                    return
-                try:
-                    next(futures).result()
-                except KilledWorker as error:
-                    raise _lost(str(error)) from error
-                running -= 1
-                bar.update()
-
-    def _started(self, tasks: Iterable[Task], lab: Lab, stop: Stop) -> list[Any]:
-        """Submit tasks until ``stop`` says something."""
-        return [self._submit(task, lab) for task in tasks if not stop()]
-
-    def _submit(self, task: Task, lab: Lab) -> Any:
-        gpu = {GPU: 1} if lab.engine.device.startswith("cuda") else None
-        return self.client.submit(
-            _perform, task, lab, key=f"cell-{task.cell.key}", resources=gpu, pure=False
+        performed = self.map(
+            partial(_perform, lab),
+            tasks,
+            label="cells",
+            gpu=lab.engine.device.startswith("cuda"),
+            stop=stop,
+            key=lambda task: f"cell-{task.cell.key}",
         )
+        for _, answer in performed:
+            if isinstance(answer, BrsError):
+                raise answer
 
     def _gpus(self) -> bool:
         return any(worker["resources"].get(GPU) for worker in self.workers().values())
@@ -145,7 +189,8 @@ def _opened(
         return opened.enter_context(client_of(address, timeout=WAIT_S))
     from distributed import Nanny, Scheduler, SpecCluster
 
-    here = {"host": "127.0.0.1", "dashboard": False}
+    free = f"{LOOPBACK}:0"  # the default, 8787 to everybody, may be another's
+    here = {"host": LOOPBACK, "dashboard": False, "dashboard_address": free}
     workers = {
         str(at): {"cls": Nanny, "options": {**here, **_place(at)}}
         for at in range(count)
@@ -187,17 +232,32 @@ def _choose(device: str, precision: str) -> Engine:
     return choose_engine(device=device, precision=precision, training=True)
 
 
-def _perform(task: Task, lab: Lab) -> None:
-    """Perform a task in a worker that may yet turn out to have several threads."""
+def _attempt(work: Callable[[Item], Answer], item: Item) -> Answer | BrsError:
+    """Work in a worker that may yet turn out to have several threads."""
     with ONE_AT_A_TIME:
-        perform(task, lab)
+        return attempted(work, item)
+
+
+def _answer(future: Any) -> Any:
+    from distributed import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        return _lost(str(error))
+
+
+def _perform(lab: "Lab", task: "Task") -> None:
+    from model.cell import perform
+
+    perform(task, lab)
 
 
 def _lost(found: str) -> TrainingError:
     return TrainingError(
         "cluster",
         found=found,
-        needed="workers that outlive a training",
+        needed="workers that outlive a task",
         mend="look at the workers' logs (memory?); the same command goes on",
     )
 

@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from model.atomic import write_atomically
 from model.carbon import write_carbon_csv
@@ -34,14 +34,28 @@ from plugin.session import (
     patient_secret,
     source_key,
 )
+from plugin.spread import in_turn
 
 if TYPE_CHECKING:
     from plugin.looking import Looker
 
 logger = logging.getLogger(__name__)
 
+LABEL = "measuring"
 RANKING_FILE = "ranking.json"
 CHANGE_FILE = "rank_change.csv"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """A session's features, and the map of its mask."""
+
+    candidate: Candidate
+    overlay: NDArray[np.int32]
+
+
+Each = Callable[[Sequence[str]], Iterator[tuple[str, Measured | BrsError]]]
+"""Measures sessions, and yields what was found in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,8 @@ class RankOptions:
     """Whose masks are measured; None reads the body's boundary instead."""
     looker: "Looker | None" = None
     """Whom the strategy asks; None for those that ask nobody."""
+    elsewhere: Each | None = None
+    """Who measures, by a network or a looker of its own; None measures here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +103,9 @@ def rank_archive(
 
 
 def ranking_log(options: RankOptions) -> EnergyLog:
-    """Return what measures the energy of a ranking."""
+    """Return what measures the energy of a ranking; elsewhere it is unknown."""
+    if options.elsewhere:
+        return EnergyLog(())
     return EnergyLog(find_meters(gpus=_gpus(options)))
 
 
@@ -113,29 +131,35 @@ def measure_pool(
     archive: Archive, session_ids: Sequence[str], work: Path, options: RankOptions
 ) -> MeasuredPool:
     """Return sessions' features, from ``work`` while their images are the same."""
-    secret = patient_secret(archive)
-    candidates, overlays, failures = [], {}, {}
-    for session_id in tqdm(session_ids, desc="measuring", disable=None):
-        try:
-            pair = find_pair(archive, session_id, work, options.rules)
-            measured = _measured(session_id, pair, options, _Cache(work, secret))
-        except LoginError:
-            raise
-        except BrsError as error:
-            logger.warning("session %s is not ranked: %s", session_id, error)
-            failures[session_id] = str(error)
-            continue
-        finally:
-            archive.release(session_id, work)
-        candidates.append(measured.candidate)
-        overlays[session_id] = measured.overlay
-    return MeasuredPool(candidates, overlays, failures)
+    patient_secret(archive)
+    here = partial(measure_stored, archive, work, options)
+    each = options.elsewhere or partial(in_turn, here, label=LABEL)
+    answers: dict[str, Measured | BrsError] = {}
+    for session_id, answer in each(session_ids):
+        if isinstance(answer, LoginError):
+            raise answer
+        if isinstance(answer, BrsError):
+            logger.warning("session %s is not ranked: %s", session_id, answer)
+        answers[session_id] = answer
+    found = {s: answers[s] for s in session_ids}
+    measured = {s: m for s, m in found.items() if isinstance(m, Measured)}
+    return MeasuredPool(
+        [m.candidate for m in measured.values()],
+        {s: m.overlay for s, m in measured.items()},
+        {s: str(e) for s, e in found.items() if isinstance(e, BrsError)},
+    )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measured:
-    candidate: Candidate
-    overlay: NDArray[np.int32]
+def measure_stored(
+    archive: Archive, work: Path, options: RankOptions, session_id: str
+) -> Measured:
+    """Return the features of one session of an archive, and release its images."""
+    try:
+        pair = find_pair(archive, session_id, work, options.rules)
+        cache = _Cache(work, patient_secret(archive))
+        return _measured(session_id, pair, options, cache)
+    finally:
+        archive.release(session_id, work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +176,14 @@ class _Cache:
 
 def _measured(
     session_id: str, pair: DcePair, options: RankOptions, cache: _Cache
-) -> _Measured:
+) -> Measured:
     """Return a session's features and overlay, from the cache when still true."""
     truth = _truth(pair, options)
     record = cache.record(session_id)
     stored = json.loads(record.read_text()) if record.exists() else {}
     if truth.items() <= stored.items():
         overlay = np.load(record.with_suffix(".npy"), allow_pickle=False)
-        return _Measured(candidate_from({**stored, "case_id": session_id}), overlay)
+        return Measured(candidate_from({**stored, "case_id": session_id}), overlay)
     session = load_session(session_id, pair)
     measured = measure_session(session, options.segmenter)
     candidate = Candidate(
@@ -169,7 +193,7 @@ def _measured(
         options.looker.evidence(session) if options.looker else None,
     )
     _remember(record, truth | candidate_record(candidate), measured.overlay)
-    return _Measured(candidate, measured.overlay)
+    return Measured(candidate, measured.overlay)
 
 
 def _truth(pair: DcePair, options: RankOptions) -> dict[str, str]:

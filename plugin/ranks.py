@@ -74,10 +74,15 @@ def joined_ranks(environment: Mapping[str, str]) -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def rank_meters(engine: Engine, ranks: Ranks, host: str) -> tuple[PowerMeter, ...]:
-    """Return the meters of what this rank alone measures: each device is met once."""
+def rank_meters(
+    engine: Engine, ranks: Ranks, host: str, *, alone: bool = True
+) -> tuple[PowerMeter, ...]:
+    """Return the meters of what this rank alone measures: each device is met once.
+
+    Without ``alone`` the processor is left out: others train on it too.
+    """
     gpus = gpu_uuids([torch.device(engine.device)])
-    meters = find_meters(gpus=gpus, powercap=POWERCAP)
+    meters = find_meters(gpus=gpus, powercap=POWERCAP if alone else None)
     mine = [(host, meter.device) for meter in meters]
     taken = {device for rank in ranks.gathered(mine)[: ranks.rank] for device in rank}
     return tuple(

@@ -3,12 +3,11 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from model.atomic import write_atomically
 from model.dataset import folder_name
@@ -26,10 +25,13 @@ from plugin.pipeline import (
 )
 from plugin.provenance import MaskRecord, MaskState
 from plugin.session import find_pair, source_key
+from plugin.spread import in_turn
 
 logger = logging.getLogger(__name__)
 
 VERDICTS = ("publish", "review", "hold")
+ANNOTATED = "annotated"
+LABEL = "segmenting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class BatchItem:
 
     session_id: str
     outcome: str
-    """``segmented``, ``unchanged`` or ``failed``."""
+    """``segmented``, ``unchanged`` or ``failed``; ``annotated`` ones are left out."""
     verdict: str = ""
     reason: str = ""
     not_shown: str = ""
@@ -66,6 +68,10 @@ class Delivery:
         return self.output if self.mounted else self.output / folder_name(session_id)
 
 
+Each = Callable[[Sequence[str]], Iterator[tuple[str, BatchItem | BrsError]]]
+"""Segments sessions here or elsewhere, and yields what became of each."""
+
+
 def segment_archive(
     archive: Archive,
     segmenter: Segmenter,
@@ -86,10 +92,15 @@ def segment_archive(
     BrsError
         If every session failed: of their common kind, else ``InputError``.
     """
-    wanted = sessions or archive.sessions()
-    items, errors = segment_each(
-        archive, segmenter, delivery, wanted, skip_annotated=skip_annotated
-    )
+    each = _here(archive, segmenter, delivery, skip_annotated=skip_annotated)
+    return segment_batch(each, sessions or archive.sessions(), delivery)
+
+
+def segment_batch(
+    each: Each, sessions: Sequence[str], delivery: Delivery
+) -> tuple[BatchItem, ...]:
+    """Segment as ``segment_archive``, wherever ``each`` does it."""
+    items, errors = _collected(each, sessions, delivery)
     if errors and len(errors) == len(items):
         raise _all_failed(errors)
     return items
@@ -104,28 +115,58 @@ def segment_each(
     skip_annotated: bool = False,
 ) -> tuple[tuple[BatchItem, ...], Sequence[BrsError]]:
     """Segment as ``segment_archive``, and return the errors, be it of every session."""
-    items: list[BatchItem] = []
-    errors: list[BrsError] = []
-    for session_id in tqdm(sessions, desc="segmenting", disable=None):
-        try:
-            if skip_annotated and has_trainable_mask(
-                archive, session_id, delivery.work
-            ):
-                continue
-            items.append(_segment_one(archive, session_id, segmenter, delivery))
-        except BrsError as error:
-            logger.warning("session %s failed: %s", session_id, error)
-            items.append(BatchItem(session_id, "failed", reason=str(error)))
-            errors.append(error)
-            if isinstance(error, LoginError):
+    each = _here(archive, segmenter, delivery, skip_annotated=skip_annotated)
+    return _collected(each, sessions, delivery)
+
+
+def _here(
+    archive: Archive, segmenter: Segmenter, delivery: Delivery, *, skip_annotated: bool
+) -> Each:
+    work = partial(
+        segment_stored, archive, segmenter, delivery, skip_annotated=skip_annotated
+    )
+    return partial(in_turn, work, label=LABEL)
+
+
+def _collected(
+    each: Each, sessions: Sequence[str], delivery: Delivery
+) -> tuple[tuple[BatchItem, ...], Sequence[BrsError]]:
+    """Write ``batch.json`` in the order of ``sessions``; return items and errors."""
+    found: dict[str, BatchItem] = {}
+    errors: dict[str, BrsError] = {}
+    for session_id, answer in each(sessions):
+        if isinstance(answer, BrsError):
+            logger.warning("session %s failed: %s", session_id, answer)
+            found[session_id] = BatchItem(session_id, "failed", reason=str(answer))
+            errors[session_id] = answer
+            if isinstance(answer, LoginError):
                 break
-        finally:
-            archive.release(session_id, delivery.work)
+        elif answer.outcome != ANNOTATED:
+            found[session_id] = answer
+    items = tuple(found[s] for s in dict.fromkeys(sessions) if s in found)
     text = json.dumps([asdict(item) for item in items], indent=1)
     write_atomically(delivery.records / "batch.json", text.encode())
-    if errors and isinstance(errors[-1], LoginError):
-        raise errors[-1]
-    return tuple(items), errors
+    for error in errors.values():
+        if isinstance(error, LoginError):
+            raise error
+    return items, [errors[i.session_id] for i in items if i.session_id in errors]
+
+
+def segment_stored(
+    archive: Archive,
+    segmenter: Segmenter,
+    delivery: Delivery,
+    session_id: str,
+    *,
+    skip_annotated: bool = False,
+) -> BatchItem:
+    """Segment one session of an archive, and release its images."""
+    try:
+        if skip_annotated and has_trainable_mask(archive, session_id, delivery.work):
+            return BatchItem(session_id, ANNOTATED)
+        return _segment_one(archive, session_id, segmenter, delivery)
+    finally:
+        archive.release(session_id, delivery.work)
 
 
 def tally(items: Sequence[BatchItem]) -> dict[str, int]:

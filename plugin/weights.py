@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from model.atomic import write_atomically
+from model.errors import CheckpointError
 from plugin.archive import Archive
 from plugin.errors import ConfigError
 
@@ -73,6 +74,23 @@ def _from_project(name: str, archive: Archive | None, work: Path) -> Path | None
     write_atomically(path, weights)
     write_atomically(path.with_suffix(".json"), manifest)
     return path
+
+
+def check_same(path: Path, sha256: str, needed: str) -> None:
+    """Refuse weights of a worker that are not those of the command.
+
+    Raises
+    ------
+    CheckpointError
+        If ``sha256``, of what is at ``path`` there, is not the one needed.
+    """
+    if sha256 != needed:
+        raise CheckpointError(
+            path.name,
+            found="other weights on a worker than where the command runs",
+            needed="the same file for all machines",
+            mend="put it into a folder that all of them mount",
+        )
 
 
 def _missing(found: str) -> ConfigError:

@@ -2,11 +2,11 @@
 
 from cases import small_network
 
+import plugin.fold_fit
 import plugin.ranks
-import plugin.train
 from plugin.cli import main
 
-for module in (plugin.train, plugin.ranks):
+for module in (plugin.fold_fit, plugin.ranks):
     module.new_network = lambda *, seed, **_: small_network(seed)  # type: ignore[attr-defined]
 
 if __name__ == "__main__":

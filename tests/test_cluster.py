@@ -1,4 +1,4 @@
-"""Cells on a Dask cluster: a lost worker loses no result; wrong ones are refused."""
+"""Tasks on a Dask cluster: a lost worker loses no result; wrong ones are refused."""
 
 import json
 import os
@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 from click.testing import CliRunner
+from squares import DEADLY, REFUSED, square
 from studies import CASES, GRID, filled, lab_at, pool, records, table, whole
 
 from model.dataset import CaseStore
+from model.errors import TrainingError
 from model.grid import Allowance, run_grid
 from plugin.cli import cli
 from plugin.cluster import crew_at
-from plugin.errors import ConfigError
+from plugin.errors import ConfigError, InputError
 
 PATIENCE_S = 120.0
 LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
@@ -110,6 +113,26 @@ def test_workers_here_are_processes_of_one_thread() -> None:
     with crew_at("local:2") as crew:
         assert [w["nthreads"] for w in crew.workers().values()] == [1, 1]
         assert crew.ask(os.getpid) != os.getpid()
+
+
+def test_a_bad_task_has_an_error_for_its_answer_and_the_others_theirs() -> None:
+    few = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+    with few, crew_at("local:2") as crew:
+        numbers = [3, DEADLY, REFUSED, 4, 5]
+        answers = dict(crew.map(square, numbers, label="squares"))
+    refused, dead = answers.pop(REFUSED), answers.pop(DEADLY)
+    assert answers == {3: 9, 4: 16, 5: 25}
+    assert isinstance(refused, InputError)
+    assert refused.needed == "another"
+    assert isinstance(dead, TrainingError)
+    assert "needed workers that outlive a task" in str(dead)
+
+
+def test_no_task_begins_once_it_is_told_to_stop() -> None:
+    with crew_at("local:1") as crew:
+        stops = iter(("", "", "enough", "enough"))
+        found = crew.map(square, [1, 2, 3, 4], label="s", stop=lambda: next(stops))
+        assert list(found) == [(1, 1), (2, 4)]
 
 
 def test_a_worker_of_several_threads_is_refused(

@@ -39,7 +39,7 @@ NOT_OFFERED = {
     *("BRS_MIRROR", "BRS_COARSE_EPOCHS", "BRS_CALIBRATION_SLICES"),
     *("BRS_DETERMINISTIC", "BRS_EMISSION_FACTOR", "BRS_BACKBONE_WEIGHTS"),
     *("BRS_REFERENCE", "BRS_DATA", "BRS_STATE"),
-    *("BRS_ENGINE", "BRS_CACHE", "BRS_SCOPE"),
+    *("BRS_ENGINE", "BRS_CACHE", "BRS_SCOPE", "BRS_CLUSTER"),
 }
 """Options that a launch leaves at their defaults: the form stays short."""
 

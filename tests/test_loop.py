@@ -181,7 +181,7 @@ def test_a_killed_round_is_gone_on_with_and_trains_nothing_again(
     fold = site.archive.read(None, "fold-0.json")
     assert fold is not None
     assert not checkpoint(site), "weights without a record are not the project's"
-    monkeypatch.setattr("plugin.train.fit", None)
+    monkeypatch.setattr("plugin.fold_fit.fit", None)
     record = site.closed()
     assert record.checkpoint_sha256 == json.loads(fold)["weights_sha256"]
     assert site.archive.read(None, "fold-0.json") == fold

@@ -1,11 +1,14 @@
 """Commands on a whole pool: `brs demo` and `brs rank`."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from plugin.archive import Archive
 from plugin.commands.asking import asked
 from plugin.commands.result import archive_at, say
 from plugin.dce import DceRules
@@ -13,6 +16,7 @@ from plugin.options import (
     FOLDER,
     archive_option,
     checkpoint_option,
+    cluster_option,
     engine_options,
     option,
     output_option,
@@ -59,6 +63,7 @@ def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
 @seed_option
 @engine_options
 @rules_option
+@cluster_option
 def rank(archive: str, **settings: Any) -> None:
     """Order an archive's sessions for annotation, with a reason for each.
 
@@ -69,14 +74,11 @@ def rank(archive: str, **settings: Any) -> None:
     opened, output = archive_at(archive), settings["output"]
     settings["work"] = settings["work"] or output / "work"
     weights = find_weights(settings["checkpoint"], opened, settings["work"])
-    options = RankOptions(
-        strategy=settings["strategy"],
-        seed=settings["seed"],
-        rules=settings["rules"],
-        segmenter=_drawing(weights, settings),
-        looker=asked(weights, opened, settings),
-    )
-    outcome = rank_archive(opened, output, settings["work"], options)
+    with _measuring(archive, opened, weights, settings) as how:
+        options = RankOptions(
+            settings["strategy"], settings["seed"], settings["rules"], **how
+        )
+        outcome = rank_archive(opened, output, settings["work"], options)
     picks = outcome.ranking.picks
     sources = Counter(c.features.source for c in outcome.ranking.candidates)
     say(
@@ -90,13 +92,35 @@ def rank(archive: str, **settings: Any) -> None:
     )
 
 
+@contextmanager
+def _measuring(
+    uri: str, archive: Archive, weights: Path | None, settings: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Return who measures and looks: this process, or the workers of a cluster."""
+    if not settings["cluster"]:
+        yield {
+            "segmenter": _drawing(weights, settings),
+            "looker": asked(weights, archive, settings),
+        }
+        return
+    from plugin.commands.elsewhere import assigned, measured_by
+
+    if weights is None:
+        _say_without(settings)
+    with assigned(settings["cluster"], uri, weights, settings) as (crew, assignment):
+        yield {"elsewhere": measured_by(crew, assignment)}
+
+
 def _drawing(weights: Path | None, settings: dict[str, Any]) -> Segmenter | None:
     """Return whose masks are measured, None for the body's boundary; and say which."""
-    given = settings["checkpoint"]
     if weights is not None:
         from plugin.commands.segmenting import segmenter_with
 
         return segmenter_with(weights, settings)
-    why = "as asked" if given == NONE else NO_DEFAULT
-    click.echo(f"measuring the body's boundary, without a network: {why}", err=True)
+    _say_without(settings)
     return None
+
+
+def _say_without(settings: dict[str, Any]) -> None:
+    why = "as asked" if settings["checkpoint"] == NONE else NO_DEFAULT
+    click.echo(f"measuring the body's boundary, without a network: {why}", err=True)

@@ -15,6 +15,7 @@ from plugin.options import (
     FOLDER,
     archive_option,
     checkpoint_option,
+    cluster_option,
     engine_options,
     option,
     output_option,
@@ -26,7 +27,7 @@ from plugin.options import (
 from plugin.pipeline import Segmenter, pair_record, segment_session
 from plugin.proofs import Proofs
 from plugin.scope_proof import proven_scope
-from plugin.segment import Delivery, segment_archive, tally
+from plugin.segment import Delivery, segment_archive, segment_batch, tally
 from plugin.session import find_pair
 from plugin.weights import require_weights
 
@@ -43,6 +44,7 @@ from plugin.weights import require_weights
 @option("--dry-run", is_flag=True, help="Print the chosen pair and stop.")
 @engine_options
 @rules_option
+@cluster_option
 def segment(archive: str | None, folder: Path | None, **settings: Any) -> None:
     """Segment one folder or an archive: DICOM-SEG, NIfTI, preview, result.json.
 
@@ -53,10 +55,14 @@ def segment(archive: str | None, folder: Path | None, **settings: Any) -> None:
         raise click.UsageError("give --archive, or --input, or both with one --session")
     if archive and folder and len(settings["session"]) != 1:
         raise click.UsageError("--input with --archive needs exactly one --session")
+    if settings["cluster"] and (archive is None or folder is not None):
+        raise click.UsageError("--cluster needs an --archive, and no --input")
     opened = archive_at(archive) if archive else None
     settings["work"] = settings["work"] or settings["output"] / "work"
     if settings["dry_run"]:
         say(_dry_run(opened, folder, settings))
+    elif archive and opened and settings["cluster"]:
+        say(_segment_elsewhere(archive, opened, settings))
     elif opened is not None:
         say(_segment_archive(opened, folder, settings))
     elif folder is not None:
@@ -133,3 +139,20 @@ def _segment_archive(
         skip_annotated=settings["skip_annotated"],
     )
     return tally(items)
+
+
+def _segment_elsewhere(
+    uri: str, archive: Archive, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Segment on a cluster's workers, one session each at a time."""
+    from plugin.commands.elsewhere import assigned, segmented_by
+
+    by_handler = settings["upload"] == "handler"
+    delivery = Delivery(settings["output"], settings["work"], by_handler=by_handler)
+    weights = require_weights(settings["checkpoint"], archive, settings["work"])
+    with assigned(settings["cluster"], uri, weights, settings) as (crew, assignment):
+        each = segmented_by(
+            crew, assignment, delivery, skip_annotated=settings["skip_annotated"]
+        )
+        sessions = settings["session"] or archive.sessions()
+        return tally(segment_batch(each, sessions, delivery))

@@ -2,6 +2,9 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,17 @@ import click
 
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.engine import Engine, choose_engine
+from model.parallel import Ranks
 from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
+from plugin.cluster import Crew, crew_at
 from plugin.commands.result import archive_at, say
-from plugin.errors import ArchiveError
+from plugin.errors import ArchiveError, ConfigError
+from plugin.fold_crew import fitted_by
 from plugin.options import (
     archive_option,
     checkpoint_option,
+    cluster_option,
     device_option,
     option,
     output_option,
@@ -42,16 +49,18 @@ from plugin.weights import DEFAULT, require_weights
 @precision_option
 @rules_option
 @option("--backbone-weights", default="none", help="none, a file, or imagenet.")
+@cluster_option
 def train(archive: str, backbone_weights: str, **settings: Any) -> None:
     """Train from an archive's annotated sessions, with a carbon log."""
     with joined_ranks(os.environ) as ranks:
         if not ranks.leads:
             follow(ranks, platform.node())
             return
-        options = train_options(
-            settings, backbone_weights=backbone_weights, ranks=ranks
-        )
-        _train(archive_at(archive), options, settings)
+        with _workers(settings, ranks) as crew:
+            options = train_options(
+                settings, crew=crew, backbone_weights=backbone_weights, ranks=ranks
+            )
+            _train(archive_at(archive), options, settings)
 
 
 @click.command()
@@ -65,6 +74,7 @@ def train(archive: str, backbone_weights: str, **settings: Any) -> None:
 @device_option
 @precision_option
 @rules_option
+@cluster_option
 def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
     """Go on training a checkpoint on an archive's annotated sessions.
 
@@ -77,7 +87,11 @@ def finetune(archive: str, checkpoint: str | None, **settings: Any) -> None:
         opened = archive_at(archive)
         weights = require_weights(checkpoint or DEFAULT, opened, _work(settings))
         start = read_checkpoint(weights)
-        _train(opened, train_options(settings, start=start, ranks=ranks), settings)
+        with _workers(settings, ranks) as crew:
+            options = train_options(
+                settings, crew=crew, start=start, weights=weights, ranks=ranks
+            )
+            _train(opened, options, settings)
 
 
 def train_config(
@@ -102,26 +116,57 @@ def train_config(
 
 
 def train_options(
-    settings: dict[str, Any], *, start: Checkpoint | None = None, **more: Any
+    settings: dict[str, Any],
+    *,
+    crew: Crew | None = None,
+    start: Checkpoint | None = None,
+    weights: Path | None = None,
+    **more: Any,
 ) -> TrainOptions:
-    """Return a training as the command's options say."""
+    """Return a training as the command's options say.
+
+    ``start`` was read from the file ``weights``; a ``crew`` fits the folds.
+    """
     return TrainOptions(
-        engine=_engine(settings),
+        engine=_engine(settings, crew),
         config=train_config(settings, seed=settings["seed"], start=start),
         budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
         rules=settings["rules"],
         only_fold=settings["fold"],
         factor_kg_per_kwh=settings["emission_factor"],
         start=start,
+        elsewhere=fitted_by(crew, weights) if crew else None,
         **more,
     )
 
 
-def _engine(settings: dict[str, Any]) -> Engine:
+@contextmanager
+def _workers(settings: dict[str, Any], ranks: Ranks) -> Iterator[Crew | None]:
+    """Open the cluster that was asked for, if any.
+
+    Raises
+    ------
+    ConfigError
+        If ``torchrun`` divides each fold already.
+    """
+    if not settings["cluster"]:
+        yield None
+        return
+    if ranks.count > 1:
+        raise ConfigError(
+            "--cluster",
+            found=f"one of {ranks.count} processes of torchrun",
+            needed="one of both: folds on several machines, or each on several GPUs",
+            mend="leave out --cluster, or start brs without torchrun",
+        )
+    with crew_at(settings["cluster"]) as crew:
+        yield crew
+
+
+def _engine(settings: dict[str, Any], crew: Crew | None) -> Engine:
     """Return the engine that was asked for, and tell on stderr which one that is."""
-    engine = choose_engine(
-        device=settings["device"], precision=settings["precision"], training=True
-    )
+    choose = crew.engine if crew else partial(choose_engine, training=True)
+    engine = choose(device=settings["device"], precision=settings["precision"])
     click.echo(f"engine {engine}", err=True)
     return engine
 
