@@ -20,6 +20,7 @@ from synthetic import Plan, enhanced, phases, post_plan, pre_plan
 
 from model.engine import Engine
 from model.errors import BrsError
+from plugin import worker
 from plugin.jobs import Job, Policy, State
 from plugin.pipeline import Segmenter, SessionResult, segment_pair
 from plugin.queue.disk import beside
@@ -31,6 +32,7 @@ from plugin.service.handling import Means, stored_mask
 from plugin.service.orders import Orders
 from plugin.service.states import BUSY, ENDING, IDLE, Said
 from plugin.service.suitability import UNSUITABLE
+from plugin.weights import packaged_weights
 from plugin.worker import Worker, prepare
 
 SMALL: dict[str, Any] = {"shape": (3, 16, 24)}
@@ -453,6 +455,18 @@ def test_weights_that_cannot_be_found_are_a_setting_to_mend(tmp_path: Path) -> N
     config = service_config(tmp_path, checkpoint="nothing")
     with pytest.raises(BrsError, match="found no 'nothing'"):
         prepare(config)
+
+
+def test_without_a_setting_the_packaged_weights_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: Path, *_more: Any) -> None:
+        raise RuntimeError(str(path))
+
+    monkeypatch.setattr(worker, "open_checkpoint", opened)
+    with pytest.raises(RuntimeError) as found:
+        prepare(service_config(tmp_path))
+    assert str(found.value) == str(packaged_weights())
 
 
 def test_two_runs_of_a_worker_leave_no_owner_behind(bench: Bench) -> None:
