@@ -20,6 +20,7 @@ from plugin.errors import exit_code
 from plugin.jobs import Job, Queue, StorageError, cause_of
 from plugin.pipeline import Segmenter
 from plugin.proofs import Proofs
+from plugin.scope_proof import proven_scope
 from plugin.service.config import ServiceConfig
 from plugin.service.handling import (
     GPU_FAILED,
@@ -65,11 +66,13 @@ def prepare(config: ServiceConfig) -> Means:
     weights = require_weights(config.checkpoint, archive, config.work)
     if archive is not None:
         archive.close()
-    wish = Wish(device=config.device, precision=config.precision)
-    choice = open_checkpoint(weights, wish, Proofs(config.work / CACHE))
+    wish = Wish(config.engine, config.device, config.precision)
+    proofs = Proofs(config.work / CACHE)
+    choice = open_checkpoint(weights, wish, proofs)
     engine = choice.engine
     meters = find_meters(gpus=gpu_uuids([engine.device]))
-    first = Segmenter(choice.checkpoint, engine, config.rules, meters)
+    scope = proven_scope(config.scope, choice, proofs)
+    first = Segmenter(choice.checkpoint, engine, config.rules, meters, scope)
     spare = replace(first, engine=Engine(LOCAL, "fp32"))
     logger.info("engine %s", engine)
     return Means(

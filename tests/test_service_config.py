@@ -90,6 +90,7 @@ def test_a_small_file_is_enough(tmp_path: Path) -> None:
     assert read.queue == Policy(unsuitable=UNSUITABLE)
     assert read.http is None
     assert (read.workers, read.device, read.precision) == (1, "auto", "auto")
+    assert (read.engine, read.scope) == ("auto", "whole")
 
 
 def test_masks_that_come_back_are_never_kept(tmp_path: Path) -> None:
@@ -126,10 +127,13 @@ def test_variables_overrule_the_file_and_empty_ones_do_not(tmp_path: Path) -> No
         "BRS_LISTEN_OTHERS": "refuse",
         "BRS_STUDY_SETTLE_S": "7.5",
         "BRS_DEVICE": "",
+        "BRS_ENGINE": "openvino",
+        "BRS_SCOPE": "slices",
         "BRS_OUTPUT": "of another command",
     }
     read = config(tmp_path, WHOLE, environ)
     assert (read.work, read.workers, read.device) == (Path("/data"), 4, "cuda:1")
+    assert (read.engine, read.scope) == ("openvino", "slices")
     assert (read.listener.port, read.listener.others) == (104, Others.REFUSE)
     assert read.study.settle_s == 7.5
 
@@ -223,7 +227,7 @@ def test_what_should_be_a_section_is_told(tmp_path: Path) -> None:
         ("BRS_CALLERS", "@10.0.0.7", "AET, or AET@ADDRESS,ADDRESS"),
         ("BRS_DESTINATIONS", "PACS@host", "NAME=AET@HOST:PORT"),
         ("BRS_DESTINATIONS", "a=A@h:1 a=B@h:2", "['a'] twice"),
-        ("BRS_PRECISION", "half", "auto, fp32, bf16 or int8"),
+        ("BRS_PRECISION", "half", "one of auto, fp32, bf16, int8"),
     ],
 )
 def test_a_wrong_variable_is_named(
@@ -254,3 +258,15 @@ def test_no_variable_means_two_things() -> None:
     for section, keys in SECTIONS.items():
         variables += [f"BRS_{section.upper()}_{key.upper()}" for key in keys]
     assert len(set(variables)) == len(variables)
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [("engine", "auto, openvino, torch"), ("scope", "whole, slices, breast")],
+)
+def test_what_is_none_of_the_choices_is_told_with_them(
+    tmp_path: Path, key: str, known: str
+) -> None:
+    said = refusal(tmp_path, f"{key} = 'all'\n{SMALL}")
+    assert f"{key}: found 'all'" in said
+    assert known in said

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
+from model.scope import SCOPES
 from plugin.errors import ConfigError
 from plugin.queue.policy import Policy
 from plugin.receiving.landing import IMAGES
@@ -26,7 +27,11 @@ PREFIX: Final = "BRS_"
 CALLER: Final = re.compile(r"([^@]+)(?:@(.+))?")
 DESTINATION: Final = re.compile(r"([^=]+)=([^@]+)@(.+):(\d+)")
 MOST_WORKERS: Final = 64
-PRECISIONS: Final = ("auto", "fp32", "bf16", "int8")
+CHOICES: Final = {
+    "engine": ("auto", "openvino", "torch"),
+    "precision": ("auto", "fp32", "bf16", "int8"),
+    "scope": SCOPES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,10 @@ class ServiceConfig:
     rules: DceRules = field(default_factory=DceRules)
     checkpoint: str | None = None
     archive: str | None = None
+    engine: str = "auto"
     device: str = "auto"
     precision: str = "auto"
+    scope: str = "whole"
     workers: int = 1
     grace_s: float = 30.0
     longest_job_s: float = 3600.0
@@ -90,8 +97,11 @@ class ServiceConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.workers <= MOST_WORKERS:
             raise wrong("workers", str(self.workers), f"1 to {MOST_WORKERS}")
-        if self.precision not in PRECISIONS:
-            raise wrong("precision", repr(self.precision), "auto, fp32, bf16 or int8")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise wrong(
+                    name, repr(getattr(self, name)), f"one of {', '.join(allowed)}"
+                )
         if self.grace_s < 0 or self.longest_job_s <= 0:
             raise wrong("grace_s, longest_job_s", "less than nothing", "seconds")
         _check_destinations(self.destinations, self.listener)
@@ -105,8 +115,10 @@ class _Top:
     rules: Path | None = None
     checkpoint: str | None = None
     archive: str | None = None
+    engine: str = "auto"
     device: str = "auto"
     precision: str = "auto"
+    scope: str = "whole"
     workers: int = 1
     grace_s: float = 30.0
     longest_job_s: float = 3600.0
@@ -167,8 +179,10 @@ def read_config(path: Path | None, environ: Mapping[str, str]) -> ServiceConfig:
         rules=read_rules(top.rules) if top.rules is not None else DceRules(),
         checkpoint=top.checkpoint,
         archive=top.archive,
+        engine=top.engine,
         device=top.device,
         precision=top.precision,
+        scope=top.scope,
         workers=top.workers,
         grace_s=top.grace_s,
         longest_job_s=top.longest_job_s,
