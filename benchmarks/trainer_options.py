@@ -111,6 +111,7 @@ class Trial:
     """Patients of fine-tuning, one of which chooses the epoch."""
     epochs: int
     """Of every training; 0 takes each way's own."""
+    ways: tuple[str, ...] = tuple(WAYS)
 
     def path(self, name: str, fold: int) -> Path:
         """Return where the masks of a way and fold lie."""
@@ -177,7 +178,7 @@ def table(trial: Trial, folds: Sequence[int]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for kind in KINDS:
         plain, _ = results(trial, kind, folds)
-        for name in (n for n in WAYS if n.startswith(kind)):
+        for name in (n for n in trial.ways if n.startswith(kind)):
             for way in (name, name + AVERAGED):
                 yield row(way, *results(trial, way, folds), plain)
             if name in VOTING:
@@ -227,6 +228,7 @@ def mean_dice(masks: Mapping[str, Mask], site: Site) -> float:
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 @click.option("--checkpoint", default=DEFAULT_WEIGHTS, type=click.Path(path_type=Path))
+@click.option("--only", type=click.Choice(list(WAYS)), multiple=True)
 @count_option("--folds", 3, "Of five, that are trained.")
 @count_option("--many", 15, "Patients of a training from nothing, three choose.")
 @count_option("--few", 5, "Patients of a fine-tuning, one chooses.")
@@ -235,16 +237,17 @@ def mean_dice(masks: Mapping[str, Mask], site: Site) -> float:
 @count_option("--matrix", 128, "Rows and columns of a slice.")
 @count_option("--epochs", 0, "Of every training; 0 takes the demo's and 6.")
 @count_option("--grid", 64, "Rows and columns of the network's input.")
-def main(output: Path, checkpoint: Path, **counts: int) -> None:
+def main(output: Path, checkpoint: Path, only: tuple[str, ...], **counts: int) -> None:
     """Train every way on every fold; print the table."""
     output.mkdir(parents=True, exist_ok=True)
     size = Size(counts["many"], 0, counts["test"], counts["slices"], counts["matrix"])
     with TemporaryDirectory() as place:
         site = image_site(STYLE, size, Path(place), counts["grid"])
-        trial = Trial(site, output, checkpoint, counts["few"], counts["epochs"])
+        ways = tuple(w for w in WAYS if w in only or w in KINDS or not only)
+        trial = Trial(site, output, checkpoint, counts["few"], counts["epochs"], ways)
         folds = range(counts["folds"])
         for fold in folds:
-            for name in WAYS:
+            for name in trial.ways:
                 if not trial.path(name + AVERAGED, fold).exists():
                     run(name, fold, trial)
         text = "\n".join(table(trial, folds))

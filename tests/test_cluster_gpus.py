@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Self
 
 import distributed
@@ -13,11 +12,11 @@ import pytest
 import torch
 from studies import CONFIG, lab_at
 
+from model import cell
 from model.cell import Task
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.experiment import Cell
-from plugin import cluster
 from plugin.cluster import GPU, Crew, crew_at
 
 Workers = dict[str, dict[str, Any]]
@@ -43,14 +42,23 @@ class FakeClient(nullcontext[Any]):
 
     def submit(self, work: Callable[..., Any], *given: Any, **terms: Any) -> Any:
         self.terms.append(terms)
-        done = work(*given)
-        return SimpleNamespace(result=lambda: done)
+        return Future(work(*given))
+
+
+@dataclass(frozen=True, eq=False)
+class Future:
+    """What is done already."""
+
+    answer: Any
+
+    def result(self) -> Any:
+        return self.answer
 
 
 class Completed(list[Any]):
     """Futures in the order in which they were sent."""
 
-    update = list.extend
+    add = list.append
 
     def __next__(self) -> Any:
         return self.pop(0)
@@ -67,7 +75,7 @@ def crew_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Crew]:
     monkeypatch.setattr(distributed, "SpecCluster", options_of)
     monkeypatch.setattr(distributed, "Client", FakeClient)
     monkeypatch.setattr(distributed, "as_completed", Completed)
-    monkeypatch.setattr(cluster, "perform", lambda *_: None)
+    monkeypatch.setattr(cell, "perform", lambda *_: None)
 
     def opened(workers: int, gpus: int) -> Crew:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -114,7 +122,7 @@ def test_a_training_asks_for_one_gpu_where_it_needs_one(
     crew = crew_of(2, 2)
     lab = replace(lab_at(tmp_path, CaseStore(tmp_path)), engine=Engine(device, "fp32"))
     cells = [Cell(key, Fold(0, (), ()), CONFIG) for key in "abc"]
-    crew.run([Task(cell, ()) for cell in cells], lab, lambda: "")
+    crew.run([Task(each, ()) for each in cells], lab, lambda: "")
     assert [terms["key"] for terms in crew.client.terms] == [
         "cell-a",
         "cell-b",
