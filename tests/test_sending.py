@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orthanc import Orthanc, free_port, orthanc
 from pydicom.uid import ImplicitVRLittleEndian, SegmentationStorage
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_ECHO
 from scp_peers import PATIENT, PATIENT_ID, Authority, study
 from sessions import untrained_segmenter, write_pair
@@ -340,6 +340,21 @@ def test_a_peer_that_refuses_aborts_or_sleeps_never_counts_as_delivered(
             deliver([mask], there, calling_ae="BRS", limits=QUICK)
     expected = "association-rejected" if option == "--refuse" else "no-answer"
     assert cause_of(caught.value).code == expected
+
+
+def test_a_rejection_counts_though_the_peer_hung_up_before_it_was_looked_for(
+    tmp_path: Path,
+) -> None:
+    # pynetdicom looks for the answer after this event; by then all has been said.
+    late = (evt.EVT_REQUESTED, lambda _: time.sleep(0.5))
+    offer = Offer("a query", [find_context()], handlers=[late])
+    with storescp(tmp_path / "peer", "--refuse") as peer:
+        there = peer.destination()
+        with (
+            pytest.raises(LastingError, match="a rejection"),
+            associated(there, offer, calling_ae="BRS", limits=QUICK),
+        ):
+            pass
 
 
 def test_what_is_no_dicom_file_is_refused_before_anybody_is_called(

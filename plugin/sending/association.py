@@ -56,6 +56,15 @@ class ClientSocket(Wire):
         self.provider_queue.put(primitive)
         self._ready.set()
 
+    def close(self) -> None:
+        """Close, and keep having been connected.
+
+        The requestor looks whether it is connected before it looks for the answer. A
+        peer that rejects and hangs up in between would seem not to have answered.
+        """
+        super().close()
+        self._is_connected = True
+
     def recv(self, nr_bytes: int) -> bytearray:
         """Return that many bytes, fewer when the connection ended."""
         try:
