@@ -7,7 +7,6 @@ seconds to import, is not even loaded where OpenVINO serves.
 """
 
 import logging
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from model.engine import Engine, choose_engine, may_have_gpu
 from model.errors import CheckpointError, DeviceError
 from model.fidelity import NEEDED_DICE, Fidelity, compare, held_out_slices
 from model.inference import Runner, as_runner
+from plugin.processor import processor_of
 from plugin.proofs import Proofs, Subject
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def subject_of(manifest: Manifest, engine: Engine) -> Subject:
         weights_sha256=manifest.weights_sha256,
         engine=_name(manifest, engine),
         runtime=f"{engine.runtime} {version(engine.runtime)}",
-        processor=_processor(engine),
+        processor=processor_of(engine),
     )
 
 
@@ -202,16 +202,3 @@ def _ready_int8(path: Path, engine: Engine) -> ReadyCheckpoint:
 
 def _runner(path: Path, engine: Engine) -> Runner:
     return as_runner(_on(engine, path).network, engine)
-
-
-def _processor(engine: Engine) -> str:
-    """Return what an engine's rounding may depend on."""
-    if engine.runtime == "openvino":
-        from model.openvino_runner import capabilities
-
-        return f"{platform.machine()} {' '.join(capabilities())}"
-    import torch
-
-    if engine.device.startswith("cuda"):
-        return str(torch.cuda.get_device_name(engine.device))
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,6 +1,8 @@
 """An engine is used with weights only where it finds the masks of fp32 PyTorch."""
 
+from dataclasses import replace
 from pathlib import Path
+from platform import machine
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from model.openvino_runner import OpenVinoRunner, has_bf16
 from plugin import engines
 from plugin.cache import cache_folder
 from plugin.engines import Wish, candidates, open_checkpoint
+from plugin.folder_archive import FolderArchive, lost
+from plugin.processor import cpu_type
 from plugin.proofs import Proofs, Subject
 
 FP32 = Engine("cpu", "fp32")
@@ -196,12 +200,7 @@ def test_a_proof_is_found_again_only_for_the_same_subject(tmp_path: Path) -> Non
     proofs.keep(SUBJECT, found)
     assert proofs.find(SUBJECT) == found
     for name in ("weights_sha256", "engine", "runtime", "processor", "question"):
-        other = Subject(**{**_fields(SUBJECT), name: "another"})
-        assert proofs.find(other) is None
-
-
-def _fields(subject: Subject) -> dict[str, str]:
-    return {name: getattr(subject, name) for name in Subject.__slots__}
+        assert proofs.find(replace(SUBJECT, **{name: "another"})) is None
 
 
 def test_a_damaged_proof_is_no_proof(tmp_path: Path) -> None:
@@ -210,6 +209,54 @@ def test_a_damaged_proof_is_no_proof(tmp_path: Path) -> None:
     (file,) = tmp_path.rglob("*.json")
     file.write_text('{"fidelity": {"dice": 1.0}}')
     assert proofs.find(SUBJECT) is None
+
+
+def test_what_one_machine_proved_another_of_its_kind_finds_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    project, found = FolderArchive(tmp_path / "project"), Fidelity(0.999, 0.01, 8)
+    Proofs(tmp_path / "one", project).keep(SUBJECT, found)
+    other = Proofs(tmp_path / "empty", project)
+    assert other.find(SUBJECT) == found
+    for changed in ({"processor": "x86_64 another"}, {"weights_sha256": "abd"}):
+        theirs = replace(SUBJECT, **changed)
+        assert other.find(theirs) is None
+        # Not even where its file lies in the place of another.
+        monkeypatch.setattr(Subject, "place", SUBJECT.place)
+        assert other.find(theirs) is None
+        monkeypatch.undo()
+
+
+class Refusing(FolderArchive):
+    """An archive in whose project the user may neither read nor write."""
+
+    def read(self, session_id: str | None, name: str) -> bytes | None:
+        raise lost(session_id, name, "a refusal to read")
+
+    def write(self, session_id: str | None, name: str, data: bytes) -> None:
+        raise lost(session_id, name, "a refusal to write")
+
+
+def test_a_project_that_takes_no_files_is_no_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    proofs, found = Proofs(tmp_path / "cache", Refusing(tmp_path)), Fidelity(1, 0, 8)
+    assert proofs.find(SUBJECT) is None
+    assert "cannot be read: engines/openvino-cpu-bf16" in caplog.text
+    proofs.keep(SUBJECT, found)
+    assert "not kept in the project: engines/openvino-cpu-bf16" in caplog.text
+    assert proofs.find(SUBJECT) == found
+
+
+def test_a_cpu_is_told_from_another_by_its_vector_instructions(tmp_path: Path) -> None:
+    facts = tmp_path / "cpuinfo"
+    text = "processor : 0\nmodel name : CPU one\nflags : fpu fma avx2 amx_bf16\n"
+    facts.write_text(text + text.replace("0", "1"))
+    assert cpu_type(facts) == f"{machine()} CPU one amx_bf16 avx2 fma"
+    facts.write_text(text.replace(" amx_bf16", ""))
+    assert cpu_type(facts) == f"{machine()} CPU one avx2 fma"
+    assert cpu_type(tmp_path / "none").startswith(machine())
 
 
 def test_a_cache_that_takes_no_files_is_no_failure(

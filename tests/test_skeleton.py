@@ -46,6 +46,8 @@ def checkpoint(folder: Path, cohort: Cohort) -> Path:
         *("--grid", 48, "--batch", 2, "--epochs", 3, "--fold", 0),
     )
     assert result["cases"] == 2
+    # Where it was trained its engine is proven, for every machine of the kind.
+    assert len(list(cohort.archive.root.glob("BRS/engines/*.json"))) == 1
     return Path(result["checkpoint"])
 
 

@@ -37,5 +37,5 @@ def asked(
         )
     from plugin.looking import open_looker
 
-    wish, proofs = Wish(device=settings["device"]), Proofs(settings["cache"])
+    wish, proofs = Wish(device=settings["device"]), Proofs(settings["cache"], archive)
     return open_looker(weights, archive, settings["work"], wish, proofs)

@@ -210,13 +210,13 @@ def _open(assignment: Assignment) -> Opened:
     weights = assignment.weights
     return Opened(
         archive,
-        _segmenter(weights, assignment) if weights else None,
+        _segmenter(weights, archive, assignment) if weights else None,
         asked(weights, archive, assignment.settings),
     )
 
 
-def _segmenter(weights: Path, assignment: Assignment) -> Segmenter:
-    segmenter = segmenter_with(weights, assignment.settings)
+def _segmenter(weights: Path, archive: Archive, assignment: Assignment) -> Segmenter:
+    segmenter = segmenter_with(weights, assignment.settings, archive)
     check_same(weights, segmenter.checkpoint.manifest.weights_sha256, assignment.sha256)
     if assignment.alone:
         return segmenter

@@ -31,12 +31,13 @@ from plugin.weights import require_weights
 def engine(archive: str | None, checkpoint: str | None, **settings: Any) -> None:
     """Say which engine runs a checkpoint on this machine, and prove it now.
 
-    Later commands with the same --cache then start without that check.
+    Later commands with the same --cache then start without that check; with --archive
+    also those on that archive, wherever they run on such a CPU or GPU.
     """
     with TemporaryDirectory() as work:
         opened = archive_at(archive) if archive else None
         weights = require_weights(checkpoint, opened, Path(work))
-        choice = engine_for(weights, settings)
+        choice = engine_for(weights, settings, Proofs(settings["cache"], opened))
     fidelity = asdict(choice.fidelity) if choice.fidelity else "the reference"
     say(
         {
@@ -47,10 +48,10 @@ def engine(archive: str | None, checkpoint: str | None, **settings: Any) -> None
     )
 
 
-def engine_for(weights: Path, settings: dict[str, Any]) -> Choice:
+def engine_for(weights: Path, settings: dict[str, Any], proofs: Proofs) -> Choice:
     """Return the checkpoint on the engine that the options ask for, and print which."""
     wish = Wish(settings["engine"], settings["device"], settings["precision"])
-    choice = open_checkpoint(weights, wish, Proofs(settings["cache"]))
+    choice = open_checkpoint(weights, wish, proofs)
     proof = "the reference"
     if choice.fidelity is not None:
         proof = f"Dice {choice.fidelity.dice:.4f} with torch fp32"

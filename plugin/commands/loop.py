@@ -105,7 +105,7 @@ def loop(archive: str, **settings: Any) -> None:
 
 def _options(archive: Archive, settings: dict[str, Any]) -> LoopOptions:
     def run(weights: Path) -> Segmenter:
-        return segmenter_with(weights, settings)
+        return segmenter_with(weights, settings, archive)
 
     def look(weights: Path | None) -> "Looker | None":
         return asked(weights, archive, settings)

@@ -50,7 +50,7 @@ def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
 
     settings |= {"work": output / "work", "rules": DceRules()}
     weights = find_weights(settings["checkpoint"], None, settings["work"])
-    segmenter = _drawing(weights, settings)
+    segmenter = _drawing(weights, None, settings)
     say(run_demo(output, DemoOptions(cases=cases, seed=seed), segmenter))
 
 
@@ -99,7 +99,7 @@ def _measuring(
     """Return who measures and looks: this process, or the workers of a cluster."""
     if not settings["cluster"]:
         yield {
-            "segmenter": _drawing(weights, settings),
+            "segmenter": _drawing(weights, archive, settings),
             "looker": asked(weights, archive, settings),
         }
         return
@@ -111,12 +111,14 @@ def _measuring(
         yield {"elsewhere": measured_by(crew, assignment)}
 
 
-def _drawing(weights: Path | None, settings: dict[str, Any]) -> Segmenter | None:
+def _drawing(
+    weights: Path | None, archive: Archive | None, settings: dict[str, Any]
+) -> Segmenter | None:
     """Return whose masks are measured, None for the body's boundary; and say which."""
     if weights is not None:
         from plugin.commands.segmenting import segmenter_with
 
-        return segmenter_with(weights, settings)
+        return segmenter_with(weights, settings, archive)
     _say_without(settings)
     return None
 

@@ -95,10 +95,16 @@ def _decision(
     return {"session": session_id} | decision
 
 
-def segmenter_with(weights: Path, settings: dict[str, Any]) -> Segmenter:
-    """Return what segments with a checkpoint as the command's options say."""
-    choice = engine_for(weights, settings)
-    scope = proven_scope(settings["scope"], choice, Proofs(settings["cache"]))
+def segmenter_with(
+    weights: Path, settings: dict[str, Any], archive: Archive | None = None
+) -> Segmenter:
+    """Return what segments with a checkpoint as the command's options say.
+
+    Checks of its engine are looked for, and kept, in the cache and in the archive.
+    """
+    proofs = Proofs(settings["cache"], archive)
+    choice = engine_for(weights, settings, proofs)
+    scope = proven_scope(settings["scope"], choice, proofs)
     return Segmenter(
         choice.checkpoint,
         choice.engine,
@@ -133,7 +139,7 @@ def _segment_archive(
     weights = require_weights(settings["checkpoint"], archive, settings["work"])
     items = segment_archive(
         archive,
-        segmenter_with(weights, settings),
+        segmenter_with(weights, settings, archive),
         delivery,
         sessions=settings["session"],
         skip_annotated=settings["skip_annotated"],

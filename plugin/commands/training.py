@@ -17,6 +17,7 @@ from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
 from plugin.cluster import Crew, crew_at
 from plugin.commands.result import archive_at, say
+from plugin.engines import Wish, open_checkpoint
 from plugin.errors import ArchiveError, ConfigError
 from plugin.fold_crew import fitted_by
 from plugin.options import (
@@ -33,6 +34,7 @@ from plugin.options import (
     upload_option,
     work_option,
 )
+from plugin.proofs import Proofs
 from plugin.ranks import follow, joined_ranks
 from plugin.train import TrainOptions, or_unknown, train_archive
 from plugin.weights import DEFAULT, require_weights
@@ -180,6 +182,8 @@ def _train(archive: Archive, options: TrainOptions, settings: dict[str, Any]) ->
     outcome = train_archive(archive, settings["output"], _work(settings), options)
     if not outcome.pushed and settings["upload"] != "handler":
         raise _not_pushed(settings["output"])
+    if outcome.pushed and not settings["cluster"]:
+        _prove(archive, outcome.checkpoint, settings)
     best = outcome.best.manifest.metrics["validation_dice"]
     say(
         {
@@ -193,6 +197,15 @@ def _train(archive: Archive, options: TrainOptions, settings: dict[str, Any]) ->
             "cfp_kg": or_unknown(outcome.footprint.cfp_kg),
         }
     )
+
+
+def _prove(archive: Archive, checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Check the engine that such a machine will run the checkpoint on, while here.
+
+    Segmenting then starts without it. A cluster's machines are not this one.
+    """
+    proofs = Proofs(_work(settings) / "cache", archive)
+    open_checkpoint(checkpoint, Wish(device=settings["device"]), proofs)
 
 
 def _not_pushed(output: Path) -> ArchiveError:
