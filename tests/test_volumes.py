@@ -1,5 +1,6 @@
 """Phases become volumes: every voxel at its place, in every encoding a scanner uses."""
 
+import os
 import struct
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -395,13 +396,34 @@ def test_two_processes_decode_what_one_does(
         dataset.compress(RLELossless, generate_instance_uid=False)
     write(datasets, tmp_path)
     frames = scanned(tmp_path)
-    monkeypatch.setattr(decoding, "PAYS_FROM", 2)
+    monkeypatch.setattr(decoding, "PAYS_FROM_S", 0.0)
     monkeypatch.setattr(decoding, "CHUNK", 5)
     alone = dict(read_slices(frames))
     together = dict(read_all(frames, processes=2))
     assert sorted(together) == list(range(12))
     assert all((together[i].stored == alone[i].stored).all() for i in together)
     assert all(together[i].header == alone[i].header for i in together)
+
+
+def test_no_process_is_started_that_would_come_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = slices(Plan(shape=(4, 8, 9)))
+    for dataset in datasets:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    write(datasets, tmp_path)
+    frames = scanned(tmp_path)
+    monkeypatch.setattr(decoding, "CHUNK", 1)
+    monkeypatch.setattr(decoding, "_in_processes", None)  # a start would fail
+    assert sorted(dict(read_all(frames, processes=2))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("processors", "processes"), [(2, 1), (4, 4), (16, 4)])
+def test_few_processors_decode_in_one_process(
+    monkeypatch: pytest.MonkeyPatch, processors: int, processes: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    assert decoding._processes() == processes
 
 
 def test_a_damaged_file_is_refused_by_another_process_as_well(
@@ -413,7 +435,8 @@ def test_a_damaged_file_is_refused_by_another_process_as_well(
     write(datasets, tmp_path)
     frames = scanned(tmp_path)
     frames[2].path.write_bytes(frames[1].path.read_bytes())
-    monkeypatch.setattr(decoding, "PAYS_FROM", 2)
+    monkeypatch.setattr(decoding, "PAYS_FROM_S", 0.0)
+    monkeypatch.setattr(decoding, "CHUNK", 1)
     with pytest.raises(InputError, match="another instance") as raised:
         dict(read_all(frames, processes=2))
     assert raised.value.mend
@@ -432,7 +455,7 @@ def test_a_process_that_dies_leaves_the_work_to_this_one(
         yield decoding._decode(chunks[0])
         raise BrokenProcessPool
 
-    monkeypatch.setattr(decoding, "PAYS_FROM", 2)
+    monkeypatch.setattr(decoding, "PAYS_FROM_S", 0.0)
     monkeypatch.setattr(decoding, "CHUNK", 1)
     monkeypatch.setattr(decoding, "_in_processes", broken)
     assert sorted(dict(read_all(frames, processes=2))) == [0, 1, 2, 3]

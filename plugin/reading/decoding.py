@@ -1,12 +1,14 @@
 """Compressed frames decoded by several processes, a bounded number at a time.
 
 Decoding JPEG 2000 takes as long as segmenting. Its decoders hold Python's lock, so
-threads would wait for each other.
+threads would wait for each other. Processes take a second or more to start, so they
+are used only where much is left to decode, and with processors enough.
 """
 
 import logging
 import multiprocessing
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,9 +20,11 @@ from plugin.series import FrameRef
 
 logger = logging.getLogger(__name__)
 
-PAYS_FROM = 64
-"""Fewer frames are decoded before another process has started."""
+PAYS_FROM_S = 5.0
+"""Less work for one process is done before others have started and sent pixels back."""
 CHUNK = 16
+LEAST_PROCESSORS = 4
+"""On two, two processes took longer than one (ADR 0033)."""
 MOST_PROCESSES = 4
 AHEAD = 2
 """Chunks in work or waiting per process: bounds memory."""
@@ -35,27 +39,37 @@ def read_all(
     """Yield index and pixels of every frame, in any order; see ``read_slices``."""
     count = _processes() if processes is None else processes
     packed = [(i, frame) for i, frame in enumerate(frames) if frame.is_packed]
-    if len(packed) < PAYS_FROM or count < 2:
+    if len(packed) <= CHUNK or count < 2:
         yield from read_slices(frames)
         return
     yield from _decode([(i, f) for i, f in enumerate(frames) if not f.is_packed])
-    chunks = [packed[i : i + CHUNK] for i in range(0, len(packed), CHUNK)]
+    first, *chunks = [packed[i : i + CHUNK] for i in range(0, len(packed), CHUNK)]
+    begun = time.perf_counter()
+    decoded = _decode(first)
+    alone_s = (time.perf_counter() - begun) * len(chunks)
+    yield from decoded
+    yield from _decoded(chunks, count if alone_s >= PAYS_FROM_S else 1)
+
+
+def _decoded(chunks: Sequence[Chunk], count: int) -> Iterator[tuple[int, SlicePixels]]:
+    """Yield the chunks' frames, decoded by so many processes; one is this one."""
     done = 0
     try:
-        for decoded in _in_processes(chunks, count):
+        for decoded in _in_processes(chunks, count) if count > 1 else ():
             done += 1
             yield from decoded
     except (BrokenProcessPool, OSError) as error:
         logger.warning("decoding in one process: %s", type(error).__name__)
-        for chunk in chunks[done:]:
-            yield from _decode(chunk)
+    for chunk in chunks[done:]:
+        yield from _decode(chunk)
 
 
 def _processes() -> int:
     """Return how many processes may decode here; a daemon may not start any."""
     if multiprocessing.current_process().daemon:
         return 1
-    return min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+    processors = len(os.sched_getaffinity(0))
+    return min(MOST_PROCESSES, processors) if processors >= LEAST_PROCESSORS else 1
 
 
 def _in_processes(chunks: Sequence[Chunk], count: int) -> Iterator[Decoded]:
