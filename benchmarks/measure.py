@@ -7,21 +7,24 @@ this machine in this hour.
 
 import json
 import os
-import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
+from benchmarks.machine import load, machine
 from benchmarks.programs import peak_of
+from model.engine import Engine
 
-PACKAGES = ("numpy", "torch", "openvino", "pydicom", "highdicom", "scipy", "isal")
+FP32 = Engine("cpu", "fp32")
+PIXELS = 64
+"""Rows and columns of the image that is convolved."""
 RESET_PEAK = "5"
 """Written to clear_refs it sets the peak to what is resident now (proc(5))."""
 BANDWIDTH_BYTES = 1 << 28
@@ -117,7 +120,7 @@ def compare(
     notes: Sequence[str] = (),
 ) -> Result:
     """Run every way once to warm up and then ``repeats`` times, in turn."""
-    before = os.getloadavg()[0]
+    before = load()
     seconds: dict[str, list[float]] = {way.name: [] for way in ways}
     peaks = {way.name: way.peak() if way.peak else peak_mib(way.run) for way in ways}
     for _ in range(repeats):
@@ -130,8 +133,7 @@ def compare(
             Timing(name, tuple(found), peaks[name]) for name, found in seconds.items()
         ),
         limit=limit,
-        machine=machine()
-        | {"load": f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"},
+        machine=machine(before),
         notes=tuple(notes),
     )
 
@@ -154,17 +156,6 @@ def peak_mib(run: Callable[[], object]) -> float | None:
     return peak_of(os.getpid())
 
 
-def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
-    versions = {name: found for name in PACKAGES if (found := _version(name))}
-    return {
-        "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "versions": ", ".join(f"{name} {found}" for name, found in versions.items()),
-    }
-
-
 def copy_limit(moved_bytes: float, *, repeats: int = 5) -> Limit:
     """Return the time in which memory copies so many bytes on this machine."""
     source = np.ones(BANDWIDTH_BYTES, np.uint8)
@@ -174,12 +165,42 @@ def copy_limit(moved_bytes: float, *, repeats: int = 5) -> Limit:
     return Limit(f"copying at {rate / 1e9:.1f} GB/s", moved_bytes / rate)
 
 
-def flop_limit(flop: float, *, repeats: int = 5, side: int = 1536) -> Limit:
-    """Return the time for so many fp32 operations at the rate of a matrix product."""
-    left = np.ones((side, side), np.float32)
-    best_s = min(timed(lambda: left @ left) for _ in range(repeats))
-    rate = 2 * side**3 / best_s
-    return Limit(f"fp32 matrix product at {rate / 1e9:.0f} GFLOP/s", flop / rate)
+def flop_limit(
+    flop: float, engine: Engine = FP32, *, repeats: int = 5, side: int = 1536
+) -> Limit:
+    """Return the time for so many operations at the best rate seen in this precision.
+
+    Tried are a matrix product, and the convolution that most of the network is.
+    """
+    rates = {
+        name: work / min(timed(run) for _ in range(repeats + 1))
+        for name, work, run in _products(engine, side)
+    }
+    name = max(rates, key=lambda name: rates[name])
+    rate = rates[name]
+    return Limit(f"{engine.precision} {name} at {rate / 1e9:.0f} GFLOP/s", flop / rate)
+
+
+def _products(
+    engine: Engine, side: int
+) -> Iterator[tuple[str, int, Callable[[], object]]]:
+    """Yield what keeps a processor busiest: name, operations, and a run of it."""
+    import torch
+
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[engine.precision]
+    wait = torch.cuda.synchronize if engine.device.startswith("cuda") else _no_wait
+    ones = partial(torch.ones, dtype=kind, device=engine.device)
+    square, channels = ones(side, side), side // 6
+    yield "matrix product", 2 * side**3, lambda: (square @ square, wait())
+    image = ones(1, channels, PIXELS, PIXELS).to(memory_format=torch.channels_last)
+    kernel = ones(channels, channels, 3, 3).to(memory_format=torch.channels_last)
+    convolve = partial(torch.nn.functional.conv2d, image, kernel, padding=1)
+    work = 2 * 9 * channels**2 * PIXELS**2
+    yield "convolution of 3 x 3", work, lambda: (convolve(), wait())
+
+
+def _no_wait() -> None:
+    """Do nothing: a CPU has ended when it returns."""
 
 
 def publish(result: Result, out: Path, name: str) -> None:
@@ -187,24 +208,3 @@ def publish(result: Result, out: Path, name: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
     click.echo(result.to_text() + "\n")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    named = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = set(named.get("flags", "").split())
-    told = [
-        flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags
-    ]
-    return f"{named.get('model name', 'unknown')} ({' '.join(told)})"

@@ -87,7 +87,7 @@ def main(slices: int, matrix: int, repeats: int, out: Path) -> None:
                 Way("brs: pair chosen and loaded", ours(folder)),
             ],
             repeats=max(1, repeats // 2),
-            work=f"{work}, JPEG 2000 lossless, at most {decoding._processes()} decoding",
+            work=f"{work}, JPEG 2000 lossless, by {decoding._processes()} processes",
         )
         publish(result, out, "reading-jpeg2000")
 

@@ -20,13 +20,12 @@ from unittest.mock import patch
 
 import click
 
+from benchmarks.machine import DEBIAN
 from plugin.jobs import Queue
 from plugin.listener import Listener
 from plugin.receiving.landing import Landing
 from plugin.receiving.settings import ListenerConfig
 
-DEBIAN: Final = "/usr/bin:/usr/sbin:/usr/local/bin"
-"""Where programs are looked for: a virtual environment may hold namesakes."""
 AE_TITLE: Final = "RECEIVER"
 START_S: Final = 120.0
 POLL_S: Final = 0.02

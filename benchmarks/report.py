@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from benchmarks.machine import ROW
 from benchmarks.measure import Limit, Result, Timing
 from benchmarks.options import RESULTS
 
@@ -67,7 +68,7 @@ def section(result: Result) -> str:
         limit = f"Limit: {result.limit.name}, {result.limit.seconds:.3g} s"
         lines += ["", f"{limit}; {last.name} is at {share:.0%} of it."]
     lines += ["", *(f"{note}." for note in result.notes)]
-    told = "; ".join(f"{key} {value}" for key, value in result.machine.items())
+    told = "; ".join(f"{key} {result.machine.get(key, 'unknown')}" for key in ROW)
     return "\n".join([*lines, "", f"Machine: {told}.", ""]).replace("\n\n\n", "\n\n")
 
 

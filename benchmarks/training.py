@@ -122,7 +122,7 @@ def main(
         ways,
         repeats=repeats,
         work=f"batch {batch} of {grid} x {grid} px, {flop / 1e9:.0f} GFLOP",
-        limit=flop_limit(flop) if best.device == "cpu" else None,
+        limit=flop_limit(flop, best, side=1536 if best.device == "cpu" else 8192),
     )
     publish(result, out, f"training-step-{grid}")
     with TemporaryDirectory() as place:

@@ -26,7 +26,7 @@ from sessions import untrained_checkpoint
 from soak_findings import Findings
 from soaking import Size, soaked
 
-from benchmarks.measure import machine
+from benchmarks.machine import machine
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.phantom import PhantomCase, make_case
 from plugin.phantom_dicom import VendorStyle, write_session

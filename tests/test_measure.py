@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import machine, measure, report
+from benchmarks.machine import ROW
 from benchmarks.measure import (
     Limit,
     Result,
@@ -22,6 +24,7 @@ from benchmarks.measure import (
 from benchmarks.options import RESULTS
 from benchmarks.programs import brs
 from benchmarks.scaling_figure import exponent, sizes_of, write_figure
+from model.engine import Engine
 
 ROOT = Path(__file__).parents[1]
 RESULT = Result(
@@ -51,7 +54,7 @@ def test_ways_alternate_after_each_ran_once_unmeasured() -> None:
     found = compare("q", ways, repeats=2, work="w")
     assert "".join(ran) == "ab" + "abab"
     assert [len(timing.seconds) for timing in found.timings] == [2, 2]
-    assert {"cpu", "cores", "load", "versions"} <= set(found.machine)
+    assert tuple(found.machine) == ROW
 
 
 def test_the_peak_is_that_of_the_run_alone() -> None:
@@ -64,7 +67,35 @@ def test_the_peak_is_that_of_the_run_alone() -> None:
 def test_limits_grow_with_the_work() -> None:
     one, two = (copy_limit(moved, repeats=1).seconds for moved in (1e6, 1e12))
     assert two > 1000 * one
-    assert flop_limit(1e9, repeats=1, side=64).seconds > 0
+    for precision in ("fp32", "bf16"):
+        limit = flop_limit(1e9, Engine("cpu", precision), repeats=1, side=64)
+        assert limit.name.startswith(precision)
+        assert limit.seconds > 0
+
+
+def test_a_limit_is_the_best_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each of both ways takes 2 s at first and then 1 s.
+    seconds = iter((2.0, 1.0) * 2)
+    monkeypatch.setattr(measure, "timed", lambda _: next(seconds))
+    product, convolution = 2 * 60**3, 2 * 9 * 10**2 * 64**2
+    assert convolution > product
+    limit = flop_limit(3 * convolution, repeats=1, side=60)
+    assert limit.seconds == pytest.approx(3)
+    assert "convolution" in limit.name
+
+
+def test_peers_are_named_with_their_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "storescp"
+    program.write_text("#!/bin/sh\necho '$dcmtk: storescp v3.6.7 2022-04-22 $'\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(machine, "DEBIAN", str(tmp_path))
+    machine.peers.cache_clear()
+    pynetdicom = version("pynetdicom")
+    said = f"DCMTK 3.6.7, Orthanc not installed, pynetdicom {pynetdicom}"
+    assert machine.peers() == said
+    machine.peers.cache_clear()
 
 
 def test_a_result_is_read_back_and_shown(tmp_path: Path) -> None:
@@ -72,6 +103,7 @@ def test_a_result_is_read_back_and_shown(tmp_path: Path) -> None:
     assert report.read(tmp_path / "one.json") == RESULT
     text = report.page([RESULT])
     assert "| ours | 5.00 | 0.6 | 0.5 - 1 | 3 | unknown |" in text
+    assert "Machine: cpu a CPU; cores unknown;" in text
     assert "No run on a quiet machine" in report.page([])
 
 

@@ -1,0 +1,77 @@
+"""What a benchmark's numbers depend on: processor, versions, and how busy it was."""
+
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("numpy", "torch", "openvino", "pydicom", "highdicom", "scipy", "isal")
+PEERS = {"DCMTK": "storescp", "Orthanc": "Orthanc"}
+"""Name and the program that tells its version."""
+DEBIAN = "/usr/bin:/usr/sbin:/usr/local/bin"
+"""Where programs are looked for: a virtual environment may hold namesakes."""
+TOLD = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+ROW = ("cpu", "cores", "python", "versions", "peers", "load")
+"""What is told of a machine, in this order."""
+
+
+def machine(before: float | None = None) -> dict[str, Any]:
+    """Return what the numbers depend on; ``before`` is the load when it began."""
+    began = "" if before is None else f"{before:.1f} before, "
+    found = (
+        _cpu(),
+        len(os.sched_getaffinity(0)),
+        platform.python_version(),
+        ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        peers(),
+        f"{began}{load():.1f} after",
+    )
+    return dict(zip(ROW, found, strict=True))
+
+
+def load() -> float:
+    """Return how many processes ran or waited in the last minute."""
+    return os.getloadavg()[0]
+
+
+@cache
+def peers() -> str:
+    """Return the versions of the DICOM programs that measurements use."""
+    found = [f"{name} {_asked(program)}" for name, program in PEERS.items()]
+    return ", ".join([*found, f"pynetdicom {_version('pynetdicom')}"])
+
+
+def _asked(program: str) -> str:
+    """Return the version that is in the first line of what a program says."""
+    path = shutil.which(program, path=DEBIAN)
+    if path is None:
+        return "not installed"
+    said = subprocess.run(
+        [path, "--version"], capture_output=True, text=True, check=False
+    )
+    words = (said.stdout.splitlines() or [""])[0].split()
+    numbers = [word.removeprefix("v") for word in words]
+    return next((word for word in numbers if word[:1].isdigit()), "unknown")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = set(named.get("flags", "").split())
+    told = [flag for flag in TOLD if flag in flags]
+    return f"{named.get('model name', 'unknown')} ({' '.join(told)})"
