@@ -23,6 +23,7 @@ from benchmarks.measure import (
 )
 from benchmarks.options import RESULTS
 from benchmarks.programs import brs
+from benchmarks.ranking import rate
 from benchmarks.scaling_figure import exponent, sizes_of, write_figure
 from model.engine import Engine
 
@@ -131,3 +132,12 @@ def test_growth_is_a_power_and_a_figure(tmp_path: Path) -> None:
     grows = replace(result, question="how cost grows with the sessions of a pool")
     assert "(images/scaling.png)" in report.page([grows])
     assert "scaling.png" not in report.page([RESULT])
+
+
+def test_ranking_tells_its_rate_and_what_reading_takes_of_it() -> None:
+    timing = Timing("brs", (0.4, 0.5, 0.6), None)
+    (first, _) = rate(replace(RESULT, timings=(timing,)), read_s=0.01)
+    assert first.startswith("2 sessions a second, 500 s for 1,000")
+    assert "2.0% of that is reading, so computing is" in first
+    (first, _) = rate(replace(RESULT, timings=(timing,)), read_s=0.4)
+    assert "80.0% of that is reading, so reading is" in first
