@@ -39,9 +39,9 @@ test: lint types ## Lint, types and all tests: the definition of done
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 test-engines: $(READY) ## The tests that segment, once with every engine of this CPU
-	set -e; for engine in torch-cpu-bf16 openvino-cpu-fp32 openvino-cpu-bf16; do \
+	set -e; for engine in torch-cpu-bf16 openvino-cpu-fp32 openvino-cpu-bf16 openvino-cpu-int8; do \
 		BRS_TEST_ENGINE=$$engine OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not peer" \
-		$$(grep -l untrained_segmenter tests/test_*.py); done
+		$$(grep -lE 'untrained_segmenter|on_engine' tests/test_*.py); done
 
 demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 	$(BIN)/brs demo --output brs-demo

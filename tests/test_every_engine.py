@@ -3,6 +3,7 @@
 That the engines' logits agree is in test_engines.py; here it is what surrounds them.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from sessions import ENGINES, on_engine, untrained_checkpoint, write_pair
 from model.openvino_runner import has_bf16
 from plugin.nifti import read_nifti
 from plugin.pipeline import NIFTI_FILE, SessionResult, segment_session
+
+ASKED = os.environ.get("BRS_TEST_ENGINE")
+"""The engine of `make test-engines`; int8 is asked only there, for its making."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +32,7 @@ def segmented(study: Path, output: Path, engine: str) -> tuple[SessionResult, fl
     return result, float(np.mean(read_nifti(output / NIFTI_FILE).array > 0))
 
 
-@pytest.mark.parametrize("name", ENGINES[1:])
+@pytest.mark.parametrize("name", [ASKED] if ASKED else ENGINES[1:])
 def test_every_engine_takes_a_study_to_its_mask(
     study: Path, tmp_path: Path, name: str
 ) -> None:
