@@ -1,5 +1,6 @@
 """A network run by OpenVINO on the CPU, without PyTorch."""
 
+import os
 from typing import Self
 
 import numpy as np
@@ -30,6 +31,15 @@ def cpu_name() -> str:
     return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
 
 
+def thread_limit() -> int:
+    """Return what ``OMP_NUM_THREADS`` asks for, 0 for nothing.
+
+    PyTorch obeys it by itself. Each worker of a cluster has it set to 1.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(first) if first.isdigit() else 0
+
+
 class OpenVinoRunner:
     """The network compiled for this machine's CPU."""
 
@@ -54,14 +64,18 @@ class OpenVinoRunner:
 
     def _compile(self, graph: openvino.Model, engine: Engine) -> None:
         self.engine = engine
-        self._compiled = openvino.Core().compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": PRECISIONS[engine.precision],
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
+        settings: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[engine.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads := thread_limit():
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads it computes with."""
+        return int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
 
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits (1, rows, columns) of one slice (1, 2, rows, columns)."""
