@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from model.engine import Engine
 from model.errors import DeviceError
 from model.openvino_graph import Weights, build_graph
+from model.processors import THREADS
 from model.quiet_openvino import openvino
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -32,11 +33,8 @@ def cpu_name() -> str:
 
 
 def thread_limit() -> int:
-    """Return what ``OMP_NUM_THREADS`` asks for, 0 for nothing.
-
-    PyTorch obeys it by itself. Each worker of a cluster has it set to 1.
-    """
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    """Return what the environment asks for, 0 for nothing; PyTorch obeys by itself."""
+    first = os.environ.get(THREADS, "").split(",")[0]
     return int(first) if first.isdigit() else 0
 
 
