@@ -20,9 +20,9 @@ Every table compares ways to do one thing, in one run, on the same data; the fir
 is what the others are compared with. **Trust the ratios**: seconds are those of one
 machine in one hour. `peak` is the most memory that was resident meanwhile, the process
 included. The limit is what the same machine did at best in the same run. All data are
-synthetic. Peers are programs that do the same thing: DCMTK and Orthanc receive, highdicom
-and dcmqi write DICOM-SEG, plain PyTorch runs the same network. nnU-Net and MONAI bring
-other networks or other steps around it, and were not measured here.
+synthetic. Peers are programs that do the same thing: DCMTK and Orthanc receive,
+highdicom and dcmqi write DICOM-SEG, plain PyTorch runs the same network. nnU-Net and
+MONAI bring other networks or other steps around it, and were not measured here.
 
 ```sh
 make bench         # about 20 minutes on a quiet machine; rewrites this page

@@ -24,8 +24,8 @@ from model.engine import Engine, choose_engine, may_have_gpu
 from model.errors import CheckpointError, DeviceError
 from model.fidelity import NEEDED_DICE, Fidelity, compare, held_out_slices
 from model.inference import Runner, as_runner
-from plugin.processor import processor_of
 from plugin.proofs import Proofs, Subject
+from plugin.rounding import processor_of
 
 logger = logging.getLogger(__name__)
 

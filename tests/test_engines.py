@@ -24,8 +24,8 @@ from plugin import engines
 from plugin.cache import cache_folder
 from plugin.engines import Wish, candidates, open_checkpoint
 from plugin.folder_archive import FolderArchive, lost
-from plugin.processor import cpu_type
 from plugin.proofs import Proofs, Subject
+from plugin.rounding import cpu_type
 
 FP32 = Engine("cpu", "fp32")
 OPENVINO = Engine("cpu", "fp32", "openvino")

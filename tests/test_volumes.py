@@ -1,6 +1,5 @@
 """Phases become volumes: every voxel at its place, in every encoding a scanner uses."""
 
-import os
 import struct
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -422,7 +421,7 @@ def test_no_process_is_started_that_would_come_too_late(
 def test_few_processors_decode_in_one_process(
     monkeypatch: pytest.MonkeyPatch, processors: int, processes: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(processors)))
+    monkeypatch.setattr(decoding, "available", lambda: processors)
     assert decoding._processes() == processes
 
 

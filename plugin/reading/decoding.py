@@ -7,13 +7,13 @@ are used only where much is left to decode, and with processors enough.
 
 import logging
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
+from model.processors import available
 from plugin.reading.layout import SlicePixels
 from plugin.reading.pixels import read_slices
 from plugin.series import FrameRef
@@ -68,7 +68,7 @@ def _processes() -> int:
     """Return how many processes may decode here; a daemon may not start any."""
     if multiprocessing.current_process().daemon:
         return 1
-    processors = len(os.sched_getaffinity(0))
+    processors = available()
     return min(MOST_PROCESSES, processors) if processors >= LEAST_PROCESSORS else 1
 
 
