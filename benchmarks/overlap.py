@@ -54,7 +54,7 @@ def ways_of(infer: Callable[[], object], prepare: Callable[[], object]) -> list[
 @weights_option
 @count_option("--grid", 256, "Rows and columns of the network's input.")
 @count_option("--slices", 160, "Slices of a series.")
-@count_option("--seen", 40, "Slices that the network sees.")
+@count_option("--seen", 20, "Slices that the network sees.")
 @repeats_option(5)
 @out_option
 def main(

@@ -6,7 +6,7 @@ A container starts with an empty cache: what the project keeps spares it the que
 import hashlib
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,7 +88,9 @@ def _fidelity(data: bytes | None, subject: Subject) -> Fidelity | None:
     """Return what a record says of a subject, None if it is of another or damaged."""
     try:
         record = json.loads(data or b"")
-        is_same = record["subject"] == asdict(subject)
-        return Fidelity(**record["fidelity"]) if is_same else None
+        if record["subject"] != asdict(subject):
+            return None
+        found = Fidelity(**record["fidelity"])
+        return replace(found, dice=float(found.dice))
     except (ValueError, KeyError, TypeError):
         return None

@@ -22,6 +22,7 @@ from model.openvino_graph import build_graph
 from model.openvino_runner import OpenVinoRunner, has_bf16
 from plugin import engines
 from plugin.cache import cache_folder
+from plugin.commands import training
 from plugin.engines import Wish, candidates, open_checkpoint
 from plugin.folder_archive import FolderArchive, lost
 from plugin.proofs import Proofs, Subject
@@ -220,8 +221,10 @@ def test_a_damaged_proof_is_no_proof(tmp_path: Path) -> None:
     proofs = Proofs(tmp_path)
     proofs.keep(SUBJECT, Fidelity(1.0, 0.0, 8))
     (file,) = tmp_path.rglob("*.json")
-    file.write_text('{"fidelity": {"dice": 1.0}}')
-    assert proofs.find(SUBJECT) is None
+    whole = file.read_text()
+    for damaged in (whole[:-9], whole.replace("1.0", '"all"'), "[]"):
+        file.write_text(damaged)
+        assert proofs.find(SUBJECT) is None
 
 
 def test_what_one_machine_proved_another_of_its_kind_finds_in_the_project(
@@ -260,6 +263,18 @@ def test_a_project_that_takes_no_files_is_no_failure(
     proofs.keep(SUBJECT, found)
     assert "not kept in the project: engines/openvino-cpu-bf16" in caplog.text
     assert proofs.find(SUBJECT) == found
+
+
+def test_a_check_that_fails_does_not_undo_the_training_before_it(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(training, "open_checkpoint", None)  # a call fails
+    settings = {"work": tmp_path, "device": "cpu"}
+    training._prove(FolderArchive(tmp_path), path, settings)
+    assert "checked at the next start" in caplog.text
 
 
 def test_a_cpu_is_told_from_another_by_its_vector_instructions(tmp_path: Path) -> None:

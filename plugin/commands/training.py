@@ -1,5 +1,6 @@
 """Commands that change weights: `brs train` and `brs finetune`."""
 
+import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ from plugin.proofs import Proofs
 from plugin.ranks import follow, joined_ranks
 from plugin.train import TrainOptions, or_unknown, train_archive
 from plugin.weights import DEFAULT, require_weights
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -205,7 +208,11 @@ def _prove(archive: Archive, checkpoint: Path, settings: dict[str, Any]) -> None
     Segmenting then starts without it. A cluster's machines are not this one.
     """
     proofs = Proofs(_work(settings) / "cache", archive)
-    open_checkpoint(checkpoint, Wish(device=settings["device"]), proofs)
+    try:
+        open_checkpoint(checkpoint, Wish(device=settings["device"]), proofs)
+    # The training is done and kept: whatever happens here must not undo its success.
+    except Exception as error:  # noqa: BLE001
+        logger.warning("its engine is checked at the next start: %s", error)
 
 
 def _not_pushed(output: Path) -> ArchiveError:
