@@ -146,6 +146,7 @@ def test_a_project_goes_round_the_loop(site: Site, tmp_path: Path) -> None:
         annotate(site, session_id)
     trained = site.on_project("train", **TRAINING)
     assert (trained["cases"], trained["pushed"]) == (ANNOTATED, True)
+    assert any("/engines/" in name for name in site.files(None)), "proven once for all"
     weights = site.weights()
 
     assert site.on_session("segment", pool)["segmented"] == 1
