@@ -137,7 +137,7 @@ def _both(run: _Run) -> nn.ModuleDict:
 
 def _batches(run: _Run, desk: Desk, stage: Stage) -> Iterator[tuple[Tensor, Tensor]]:
     recipe = run.recipe
-    data = Batches(desk.bank, recipe.mix, recipe.seed, stage)
+    data = Batches(desk.bank, recipe.mix, recipe.seed, stage, recipe.annotation)
     steps = range(run.spent.steps, ENDLESS)
     return iter(
         DataLoader(data, batch_size=None, sampler=steps, num_workers=desk.workers)

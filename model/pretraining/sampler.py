@@ -8,10 +8,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.preprocess import network_input
+from model.pretraining.annotator import BY_THE_RULE, Annotation, annotated
 from model.pretraining.bank import Bank
 from model.pretraining.look import draw_look
 from model.pretraining.scanner import image, target
 from model.pretraining.view import draw_view
+
+ANNOTATOR = 1
+"""Stream of random numbers for targets, so that images do not depend on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     mix: Mix
     seed: int
     stage: Stage
+    annotation: Annotation = BY_THE_RULE
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """Draw the slices of one step."""
@@ -65,4 +70,6 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
             rng, suppressed=self.mix.suppressed, anything=self.mix.anything
         )
         view = draw_view(volume, self.stage.grid_px, rng)
-        return network_input(image(view, look, volume, rng)), target(view)
+        slices = network_input(image(view, look, volume, rng))
+        annotator = np.random.default_rng([self.seed, step, place, ANNOTATOR])
+        return slices, target(annotated(view, self.annotation, annotator))
