@@ -12,7 +12,7 @@ import csv
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -117,6 +117,7 @@ def _prepare(recipe: Recipe, desk: Desk, start: nn.Module | None) -> _Run:
         _check_seed(path, progress["recipe"], recipe)
         run.spent = Spent(**progress["spent"])
         logger.info("going on after step %d", run.spent.steps)
+    run.spent = replace(run.spent, carbon_g=_grams(desk.footprint()))
     return run
 
 
