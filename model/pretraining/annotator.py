@@ -101,12 +101,12 @@ def _under_skin() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return for each point of a bank's slice the one ``UNDER_SKIN_MM`` inwards."""
     y = centred_axis(SHAPE[1], PIXEL_MM, MIDDLE_Y_MM)[:, None]
     x = centred_axis(SHAPE[2], PIXEL_MM, 0.0)[None, :]
-    down, across = _inwards(y, x)
+    down, across = inwards(y, x)
     return indices(y + UNDER_SKIN_MM * down, x + UNDER_SKIN_MM * across)
 
 
-def _inwards(y_mm: Field, x_mm: Field) -> tuple[Field, Field]:
-    """Return the direction towards the middle of the thorax."""
+def inwards(y_mm: Field, x_mm: Field) -> tuple[Field, Field]:
+    """Return the unit vector (y, x) towards the middle of the thorax."""
     down, across = np.float32(CENTRE_Y_MM) - y_mm, -x_mm
     length = np.maximum(np.hypot(down, across), 1)
     return down / length, across / length
@@ -118,7 +118,7 @@ def _at_muscle(
     """Move the border towards the chest by a smooth distance, as often in as out."""
     share = rng.uniform(-1, 1) + 0.5 * wave(view.frame, WAVE_MM, rng)
     inwards_mm = np.float32(most_mm) * np.clip(share, -1, 1).astype("f4")
-    down, across = _inwards(view.y_mm, view.x_mm)
+    down, across = inwards(view.y_mm, view.x_mm)
     places = view.y_mm - inwards_mm * down, view.x_mm - inwards_mm * across
     source = plane[indices(*places)]
     grown = (inwards_mm > 0) & (source >= BREAST) & _tissue(view.before[0])

@@ -10,22 +10,25 @@ from torch.utils.data import Dataset
 from model.preprocess import network_input
 from model.pretraining.annotator import BY_THE_RULE, Annotation, annotated
 from model.pretraining.bank import Bank
+from model.pretraining.folds import folded
 from model.pretraining.look import draw_look
 from model.pretraining.scanner import image, target
 from model.pretraining.view import draw_view
 
-ANNOTATOR = 1
-"""Stream of random numbers for targets, so that images do not depend on them."""
+ANNOTATOR, FOLDS = 1, 2
+"""Streams of random numbers, so that nothing else depends on targets and skin folds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of sequences in the training slices, and of cropped batches."""
+    """Shares of what the training slices hold, and of cropped batches."""
 
     suppressed: float = 0.5
     anything: float = 0.25
     cropped: float = 0.0
     """Share of batches without their posterior third, which is a third cheaper."""
+    folds: float = 0.0
+    """Share of slices with a skin fold, where they have a place for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,10 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
             rng, suppressed=self.mix.suppressed, anything=self.mix.anything
         )
         view = draw_view(volume, self.stage.grid_px, rng)
-        slices = network_input(image(view, look, volume, rng))
-        annotator = np.random.default_rng([self.seed, step, place, ANNOTATOR])
+        folds, annotator = (
+            np.random.default_rng([self.seed, step, place, stream])
+            for stream in (FOLDS, ANNOTATOR)
+        )
+        seen = folded(view, self.mix.folds, folds)
+        slices = network_input(image(seen, look, volume, rng))
         return slices, target(annotated(view, self.annotation, annotator))

@@ -63,6 +63,8 @@ class View:
     volume: Labels
     """The patient's bytes, and which slice of it this is."""
     number: int
+    cleft: Field | None = None
+    """Share of air in a skin fold; see ``folds``."""
 
 
 def draw_view(patient: Labels, grid_px: int, rng: np.random.Generator) -> View:
