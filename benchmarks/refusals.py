@@ -10,7 +10,7 @@ body's shape alone, as if the network had drawn a faultless mask.
 import site
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
@@ -26,7 +26,7 @@ from model.engine import Engine
 from model.errors import BrsError, RegionError
 from model.preprocess import to_source, to_stack
 from model.shape import Shape
-from plugin.drawing import same_images, silent_share
+from plugin.drawing import repeated_share, same_images, silent_share
 from plugin.folder_archive import FolderArchive
 from plugin.pipeline import Segmenter, segment_pair
 from plugin.qc import Evidence, assess
@@ -64,20 +64,25 @@ def outcome(session: Path, work: Path, segmenter: Segmenter | None) -> Outcome:
 
 def judged(session: OpenSession) -> Outcome:
     """Return what the quality check says when the mask itself gives no reason."""
-    stack, silent = to_stack(session.pre, session.post, grid_px=GRID_PX), None
+    stack = to_stack(session.pre, session.post, grid_px=GRID_PX)
+    seen = Evidence()
     try:
         region = find_region(stack.voxels[:, 0], stack.placement)
         shape = Shape("", region.confidence, region.flags, overlap=None)
-        mask = region.mask.astype(np.float32)
-        silent = silent_share(session, to_source(mask, stack, threshold=COVERED))
+        region_mask = region.mask.astype(np.float32)
+        mask = to_source(region_mask, stack, threshold=COVERED)
+        seen = Evidence(
+            silent_share=silent_share(session, mask),
+            repeated_share=repeated_share(session, mask),
+        )
     except RegionError as error:
         shape = Shape(error.found, 0.0, (), overlap=None)
-    evidence = Evidence(
+    evidence = replace(
+        seen,
         pair_confidence=session.pair.confidence,
         pair_flags=session.pair.flags,
         shape=shape,
         same_images=same_images(session),
-        silent_share=silent,
     )
     verdict = assess(*faultless(), spacing_mm=(4.0, 2.0, 2.0), evidence=evidence)
     return Outcome(verdict.verdict, "; ".join(verdict.reasons))

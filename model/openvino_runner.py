@@ -1,5 +1,6 @@
 """A network run by OpenVINO on the CPU, without PyTorch."""
 
+import os
 from typing import Self
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from model.engine import Engine
 from model.errors import DeviceError
 from model.openvino_graph import Weights, build_graph
+from model.processors import THREADS
 from model.quiet_openvino import openvino
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -28,6 +30,12 @@ def has_bf16() -> bool:
 def cpu_name() -> str:
     """Return the name of this machine's CPU."""
     return str(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
+
+
+def thread_limit() -> int:
+    """Return what the environment asks for, 0 for nothing; PyTorch obeys by itself."""
+    first = os.environ.get(THREADS, "").split(",")[0]
+    return int(first) if first.isdigit() else 0
 
 
 class OpenVinoRunner:
@@ -54,14 +62,18 @@ class OpenVinoRunner:
 
     def _compile(self, graph: openvino.Model, engine: Engine) -> None:
         self.engine = engine
-        self._compiled = openvino.Core().compile_model(
-            graph,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": PRECISIONS[engine.precision],
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
+        settings: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[engine.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads := thread_limit():
+            settings["INFERENCE_NUM_THREADS"] = threads
+        self._compiled = openvino.Core().compile_model(graph, "CPU", settings)
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads it computes with."""
+        return int(self._compiled.get_property("INFERENCE_NUM_THREADS"))
 
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits (1, rows, columns) of one slice (1, 2, rows, columns)."""

@@ -4,11 +4,13 @@ Stdout's last line is the result; people read stderr. Exit codes are in
 ``plugin.errors`` and docs/reference/cli.md.
 """
 
+import os
 import sys
 
 import click
 
 from model.errors import BrsError
+from model.processors import bound_threads
 from plugin import log
 from plugin.commands.result import say
 from plugin.errors import exit_code
@@ -74,6 +76,7 @@ def cli(verbose: int) -> None:
 
 def main() -> None:
     """Run the command line; errors of ours become one line and an exit code."""
+    bound_threads(os.environ)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as asked:

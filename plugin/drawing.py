@@ -92,6 +92,7 @@ def evidence_of(
         shape=drawn.shape,
         same_images=same_images(session),
         silent_share=silent_share(session, drawn.mask),
+        repeated_share=repeated_share(session, drawn.mask),
     )
 
 
@@ -104,3 +105,11 @@ def silent_share(session: OpenSession, mask: Volume) -> float | None:
     """Return the share of a mask's voxels without signal, None for an empty mask."""
     inside = session.pre.array[mask.array > 0]
     return float((inside <= 0).mean()) if inside.size else None
+
+
+def repeated_share(session: OpenSession, mask: Volume) -> float | None:
+    """Return the share of a mask's voxels with the value of the next slice."""
+    image, inside = session.pre.array, mask.array > 0
+    both = inside[1:] & inside[:-1]
+    same = (image[1:] == image[:-1])[both]
+    return float(same.mean()) if same.size else None

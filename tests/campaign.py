@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import pydicom
+import pytest
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -28,6 +29,7 @@ from plugin.loop import Finished, LoopOptions, Place, run_round
 from plugin.masks import review_draft
 from plugin.phantom_dicom import VendorStyle, write_session
 from plugin.pipeline import Segmenter
+from plugin.reports.page import FILTERS
 from plugin.rounds.waiting import Waiting
 from plugin.rules import DceRules
 from plugin.session import SECRET_FILE, open_session
@@ -45,20 +47,33 @@ CPU = Engine("cpu", "fp32")
 CONFIG = TrainConfig(grid_px=32, epochs=4, folds=2, learning_rate=0.02)
 
 
+class Stem(nn.Module):
+    """The features that it sees; the network's own first layer is put in."""
+
+    def forward(self, slices: Tensor) -> dict[str, Tensor]:
+        return {"out": cast("nn.Module", self.conv1)(slices)}
+
+
 class SmallFcn(nn.Module):
     """Stands for FCN-ResNet50: it learns to find bright tissue in seconds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = nn.Module()
+        self.backbone = Stem()
         self.head = nn.Sequential(
             nn.BatchNorm2d(64), nn.ReLU(), nn.Conv2d(64, 1, 3, padding=1)
         )
 
     def forward(self, slices: Tensor) -> dict[str, Tensor]:
-        stem = cast("nn.Module", self.backbone.conv1)
-        logits = self.head(stem(slices))
+        logits = self.head(self.backbone(slices)["out"])
         return {"out": interpolate(logits, slices.shape[-2:], mode="bilinear")}
+
+
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rounds take seconds: a small network, and no pictures."""
+    monkeypatch.setattr("model.network.fcn_resnet50", lambda **_: SmallFcn())
+    monkeypatch.setattr("plugin.pipeline.preview_png", lambda *_, **__: b"picture")
+    monkeypatch.setitem(FILTERS, "inline_svg", lambda *_: "drawing")
 
 
 def segmenter(weights: Path) -> Segmenter:

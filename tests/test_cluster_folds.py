@@ -1,25 +1,27 @@
 """Folds on a cluster: the weights and tables of one process, from files all see."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaign import SmallFcn
+from campaign import SESSIONS, Site, SmallFcn
 from cases import filled_store
+from click.testing import CliRunner
 
 import model.network
-from model.checkpoint import read_checkpoint
 from model.dataset import CaseStore, Fold
 from model.engine import Engine
 from model.errors import BrsError, CheckpointError
 from model.parallel import Ranks
 from model.progress import TrainConfig
+from plugin.cli import cli
 from plugin.cluster import crew_at
 from plugin.commands.training import _workers
 from plugin.errors import ConfigError
-from plugin.fold_crew import fit_at, fitted_by
-from plugin.fold_fit import Elsewhere, Room
+from plugin.fold_crew import fit_at
+from plugin.fold_fit import Elsewhere, Room, finished
 from plugin.folder_archive import FolderArchive
 from plugin.gather import Gathered
 from plugin.train import TrainOptions, TrainOutcome, train_gathered
@@ -29,6 +31,10 @@ CONFIG = TrainConfig(
     grid_px=32, epochs=2, folds=2, learning_rate=0.02, deterministic=True
 )
 OPTIONS = TrainOptions(Engine("cpu", "fp32"), CONFIG)
+TINY = (
+    *("--grid", 32, "--epochs", 2, "--folds", 2, "--learning-rate", 0.02),
+    *("--device", "cpu", "--precision", "fp32", "--deterministic"),
+)
 
 
 def use_small() -> None:
@@ -64,28 +70,43 @@ def results(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    site = Site.at(tmp_path)
+    site.image()
+    site.draw(SESSIONS[:4])
+    return site.archive.root
+
+
+def brs(command: str, archive: Path, output: Path, *more: object) -> dict[str, bytes]:
+    """Train on a copy of the archive, so that no fold is found; return the results."""
+    place = ("--archive", shutil.copytree(archive, output / "archive"))
+    words = [command, *place, "--output", output, *TINY, *more]
+    run = CliRunner().invoke(cli, [str(w) for w in words], catch_exceptions=False)
+    assert run.exit_code == 0, run.stderr
+    return results(output)
+
+
 @pytest.mark.slow
 def test_two_workers_train_the_folds_of_one_process(
-    store: CaseStore, tmp_path: Path
+    archive: Path, tmp_path: Path
 ) -> None:
-    alone, shared, tuned = (tmp_path / name for name in ("alone", "shared", "tuned"))
-    start = train(alone, store, OPTIONS).checkpoint
-    finetuning = replace(OPTIONS, start=read_checkpoint(start))
-    train(tuned / "alone", store, finetuning)
+    alone, shared = (tmp_path / name for name in ("alone", "shared"))
+    start = ("--checkpoint", alone / "checkpoint.safetensors")
+    here = brs("train", archive, alone), brs("finetune", archive, alone / "t", *start)
     with crew_at("local:2") as crew:
         crew.everywhere(use_small, gpu=False)
-        scratch = replace(OPTIONS, elsewhere=fitted_by(crew, None))
-        found = train(shared, store, scratch)
-        there = replace(finetuning, elsewhere=fitted_by(crew, start))
-        train(tuned / "shared", store, there)
-    assert results(shared) == results(alone)
-    assert results(tuned / "shared") == results(tuned / "alone")
-    assert results(tuned / "shared") != results(shared)
-    assert {fold.footprint.energy_kwh for fold in found.folds} == {None}
-    kept = FolderArchive(shared / "archive")
-    assert (
-        kept.read(None, "fold-1.safetensors") == results(shared)["fold-1.safetensors"]
-    )
+        workers = ("--cluster", crew.client.scheduler.address)
+        there = (
+            brs("train", archive, shared, *workers),
+            brs("finetune", archive, shared / "t", *start, *workers),
+        )
+    assert there == here
+    assert here[0] != here[1]
+    carbon = (shared / "carbon.csv").read_text()
+    assert carbon.count("unknown") >= CONFIG.folds, "workers share a processor"
+    kept = shared / "archive/BRS/fold-1.safetensors"
+    assert kept.read_bytes() == there[0]["fold-1.safetensors"]
     assert not (shared / "fold-0").exists()
 
 
@@ -104,6 +125,21 @@ def test_only_folds_that_are_not_finished_go_to_workers(
     train(tmp_path / "one", store, replace(OPTIONS, only_fold=0))
     train(tmp_path / "one", store, replace(OPTIONS, elsewhere=elsewhere))
     assert sent == [1]
+
+
+def test_a_fold_whose_validation_cases_changed_is_trained_anew(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    room = Room(store, gathered(store), tmp_path, OPTIONS)
+    fold = Fold(0, ("a", "b", "d"), ("c",))
+    fit_at(room, None, fold)
+    assert finished(fold, room) is not None
+    infos = [
+        replace(info, source_key="drawn again") if info.case_id == "c" else info
+        for info in room.gathered.infos
+    ]
+    changed = replace(room, gathered=replace(room.gathered, infos=tuple(infos)))
+    assert finished(fold, changed) is None
 
 
 def test_other_weights_on_a_worker_are_refused(

@@ -21,6 +21,7 @@ from plugin.cli import cli
 from plugin.cluster import Crew, crew_at
 from plugin.commands.elsewhere import Assignment, measured_at
 from plugin.demo import draw_scanner
+from plugin.errors import ConfigError
 from plugin.folder_archive import FolderArchive
 from plugin.phantom_dicom import VendorStyle, write_session
 from plugin.pipeline import SEG_FILE
@@ -139,3 +140,19 @@ def test_a_worker_killed_at_a_session_changes_no_ranking(
     assert there.candidates == here.candidates
     assert there.failures == here.failures == {}
     assert all((there.overlays[name] == here.overlays[name]).all() for name in NAMES)
+
+
+def test_a_pacs_that_moves_images_to_one_machine_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BRS_DICOM_PORT", "11112")
+    command = ("rank", "--archive", "dicom://PACS@127.0.0.1:1", "--state", tmp_path)
+    with pytest.raises(ConfigError, match=r"C-MOVE.*leave BRS_DICOM_PORT unset"):
+        brs(*command, "--output", tmp_path, "--cluster", "local:1")
+
+
+def test_a_folder_of_one_study_is_not_for_a_cluster(tmp_path: Path) -> None:
+    command = ["segment", "--input", tmp_path, "--output", tmp_path, "--cluster", "x"]
+    run = CliRunner().invoke(cli, [str(word) for word in command])
+    assert run.exit_code == 2
+    assert "--cluster needs an --archive, and no --input" in run.stderr

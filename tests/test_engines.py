@@ -1,5 +1,6 @@
 """An engine is used with weights only where it finds the masks of fp32 PyTorch."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,18 @@ def test_openvino_says_what_pytorch_says(
     expected = predict(voxels, network, FP32)
     assert predict(voxels, openvino, OPENVINO) == pytest.approx(expected, abs=1e-4)
     assert np.ptp(expected) > 0.1
+
+
+@pytest.mark.parametrize("asked", ["1", "1,4"])
+def test_openvino_computes_with_as_many_threads_as_it_is_left(
+    path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    weights, _ = read_weights(path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    free = OpenVinoRunner(weights, OPENVINO).threads
+    assert free == 1 if os.cpu_count() == 1 else free > 1
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert OpenVinoRunner(weights, OPENVINO).threads == 1
 
 
 def test_weights_of_another_network_are_no_graph() -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from studies import CONFIG
 
 from model import cell
+from model.comparison import SIGNIFICANCE
 from model.engine import Engine
 from model.errors import LeakageError
 from model.experiment import Design
@@ -35,24 +36,30 @@ OPTIONS = ExperimentOptions(
 TABLES = ("table.csv", "comparisons.csv", "scores.csv")
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> FolderArchive:
-    """Phantoms as NIfTI sessions, all but the last annotated with their true masks."""
-    made = FolderArchive(tmp_path_factory.mktemp("archive"))
+def imaged(
+    made: FolderArchive, cases: int, annotated: int, *, slices: int, matrix_px: int
+) -> FolderArchive:
+    """Add phantoms as NIfTI sessions, so many annotated with their true masks."""
     rng = np.random.default_rng(0)
-    for number in range(CASES):
-        site = draw_site(rng, slices=12, matrix_px=64)
+    for number in range(cases):
+        site = draw_site(rng, slices=slices, matrix_px=matrix_px)
         case = make_case(draw_patient(rng), site, seed=number)
         folder = made.root / f"P{number:02d}"
         folder.mkdir()
         for name, phase in zip(("pre", "post"), case.phases, strict=False):
             write_nifti(phase, folder / f"{name}.nii.gz")
-        if number < ANNOTATED:
+        if number < annotated:
             session = open_session(folder.name, folder, DceRules())
             mask = (case.right | case.left).astype(np.uint8)
             truth = case.phases[0].with_array(mask).match_geometry(session.pre)
             store_human_mask(made, session, truth)
     return made
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> FolderArchive:
+    made = FolderArchive(tmp_path_factory.mktemp("archive"))
+    return imaged(made, CASES, ANNOTATED, slices=12, matrix_px=64)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +119,35 @@ def test_a_study_of_few_patients_claims_nothing(done: Path) -> None:
     verdicts = {row["verdict"] for row in lines(done / "comparisons.csv")}
     assert verdicts <= {"unknown", "same"}
     assert "Too few test patients to tell" in (done / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_study_of_58_patients_tells_what_it_found(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    many = imaged(FolderArchive(tmp_path / "archive"), 58, 58, slices=10, matrix_px=32)
+    design = Design(("random", "breast-size"), (0.3,), (0, 1, 2), CONFIG, 0)
+    options = replace(OPTIONS, design=design)
+    run_experiment(many, tmp_path / "study", tmp_path / "work", options)
+    shared = [
+        row
+        for row in lines(tmp_path / "study/comparisons.csv")
+        if row["test"] == "common"
+    ]
+    assert [(row["pairs"], row["seeds"]) for row in shared] == [("12", "3")]
+    report = (tmp_path / "study/report.html").read_text()
+    for row in shared:
+        assert row["verdict"] == told(float(row["p_holm"]), float(row["dice"]))
+        assert f"breast-size at {float(row['proportion']):.0%}: {row['verdict']}" in (
+            report
+        )
+    assert "Too few" not in report
+    assert "luck" not in report
+
+
+def told(p: float, gain: float) -> str:
+    if p >= SIGNIFICANCE:
+        return "not distinguishable"
+    return "better" if gain > 0 else "worse"
 
 
 def test_a_finished_study_writes_the_same_tables_without_training(

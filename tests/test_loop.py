@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign import AGAIN, CONFIG, KNOWN, OPTIONS, TESTED, Site, SmallFcn
+from campaign import AGAIN, CONFIG, KNOWN, OPTIONS, TESTED, Site, make_small
 from click.testing import CliRunner
 from rounds import ROUND
 
@@ -24,7 +24,6 @@ from plugin.exchange import HUMAN_FILE
 from plugin.gather import gather
 from plugin.loop import Finished
 from plugin.pipeline import SEG_FILE
-from plugin.reports.page import FILTERS
 from plugin.rounds import closing, delivering
 from plugin.rounds.store import Rounds, keep_record, read_rounds
 from plugin.rounds.timings import site_timings
@@ -41,12 +40,6 @@ class KilledError(BaseException):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
-
-
-def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.network.fcn_resnet50", lambda **_: SmallFcn())
-    monkeypatch.setattr("plugin.pipeline.preview_png", lambda *_, **__: b"picture")
-    monkeypatch.setitem(FILTERS, "inline_svg", lambda *_: "drawing")
 
 
 @pytest.fixture(scope="module")

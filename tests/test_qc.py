@@ -102,6 +102,16 @@ def test_a_mask_without_signal_is_reviewed() -> None:
     assert verdict == Verdict("review", (reason,))
 
 
+def test_slices_that_repeat_each_other_are_reviewed() -> None:
+    assert judge(evidence=Evidence(repeated_share=0.02)).verdict == "publish"
+    verdict = judge(evidence=Evidence(repeated_share=0.37))
+    reason = (
+        "37% of the mask's voxels repeat in the next slice: "
+        "a projection over slices (MIP)?"
+    )
+    assert verdict == Verdict("review", (reason,))
+
+
 def test_a_few_voxels_are_no_breast() -> None:
     speck = NOTHING.copy()
     speck[20, 30, 20:30] = True

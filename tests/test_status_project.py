@@ -187,7 +187,7 @@ def test_folds_of_another_training_are_told_apart(
     other = json.dumps(manifest | {"engine": "torch-cpu-fp32"}).encode()
     archive.write(None, "fold-1.json", other)
     said = words(page(client, "/training"))
-    assert "The folds have 2 different settings" in said
+    assert "The folds have 2 different settings or cases" in said
 
 
 def test_the_checkpoint_and_the_rounds_are_shown(
