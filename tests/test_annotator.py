@@ -66,7 +66,7 @@ def test_the_border_at_the_muscle_moves_both_ways_by_no_more_than_stated() -> No
 
 
 def test_the_cut_moves_on_each_side_for_itself_through_fat() -> None:
-    moved = depths_mm(view_of(slab(Tissue.FAT)), Annotation(fold_mm=4.0)) - DEPTH_MM
+    moved = depths_mm(view_of(slab(Tissue.FAT)), Annotation(cut_mm=4.0)) - DEPTH_MM
     assert np.abs(moved).max() == pytest.approx(4, abs=STEP_MM)
     assert moved.mean() == pytest.approx(0, abs=0.4)
     right, left = moved[:, 0], moved[:, -1]
@@ -75,7 +75,7 @@ def test_the_cut_moves_on_each_side_for_itself_through_fat() -> None:
 
 
 def test_the_cut_never_moves_into_muscle() -> None:
-    moved = depths_mm(view_of(slab(Tissue.MUSCLE)), Annotation(fold_mm=4.0)) - DEPTH_MM
+    moved = depths_mm(view_of(slab(Tissue.MUSCLE)), Annotation(cut_mm=4.0)) - DEPTH_MM
     assert moved.max() == 0
 
 
@@ -102,7 +102,7 @@ def test_without_skin_the_mask_is_what_lies_under_it() -> None:
 
 
 def test_on_a_patient_the_mask_keeps_out_of_air_and_at_the_skin(bank: Bank) -> None:
-    wide = Annotation(muscle_mm=1.5, fold_mm=4.0, end_mm=5.0)
+    wide = Annotation(muscle_mm=1.5, cut_mm=4.0, end_mm=5.0)
     changed = 0
     for seed in range(20):
         view = draw_view(bank.patient(0), 64, np.random.default_rng(seed))
@@ -116,7 +116,7 @@ def test_off_is_the_label_rule_and_on_leaves_the_images(bank: Bank) -> None:
     stage = Stage(until=1.0, grid_px=64, batch=4)
     plain = Batches(bank, Mix(), 1, stage)
     off = Batches(bank, Mix(), 1, stage, Annotation())
-    on = Batches(bank, Mix(), 1, stage, Annotation(muscle_mm=1.5, fold_mm=4.0))
+    on = Batches(bank, Mix(), 1, stage, Annotation(muscle_mm=1.5, cut_mm=4.0))
     assert off[0][1].equal(plain[0][1])
     assert on[0][0].equal(plain[0][0])
     assert not on[0][1].equal(plain[0][1])

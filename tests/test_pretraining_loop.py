@@ -161,6 +161,7 @@ def test_a_carbon_limit_needs_a_meter() -> None:
         ("until = 1.0", "until = 0.9"),
         ("seed = 1", "seed ="),
         ("muscle_mm = 1.5", "muscle_mm = -1.5"),
+        ("include_skin = true", "include_skin = 1"),
     ],
 )
 def test_a_damaged_recipe_is_refused(tmp_path: Path, old: str, new: str) -> None:

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from model.pretraining.bank import Bank
-from model.pretraining.folds import LINED, Cleft, _crease, _taut, folded, with_cleft
 from model.pretraining.sampler import Batches, Mix, Stage
+from model.pretraining.skin_folds import (
+    LINED,
+    Cleft,
+    _crease,
+    _taut,
+    with_cleft,
+    with_fold,
+)
 from model.pretraining.view import Frame, View, draw_view
 from model.synthetic.tissues import Tissue
 
@@ -77,7 +84,7 @@ def test_on_a_patient_folds_are_short_and_in_front_of_the_muscle(bank: Bank) -> 
     seen = 0
     for seed in range(24):
         view = draw_view(bank.patient(0), 64, np.random.default_rng(seed))
-        found = folded(view, 1.0, np.random.default_rng(seed))
+        found = with_fold(view, 1.0, np.random.default_rng(seed))
         if found.cleft is None:
             continue
         seen += 1
@@ -92,7 +99,7 @@ def test_on_a_patient_folds_are_short_and_in_front_of_the_muscle(bank: Bank) -> 
 def test_folds_change_the_image_alone_and_off_nothing(bank: Bank) -> None:
     plain, off, on = (
         [Batches(bank, mix, 1, STAGE)[step] for step in range(3)]
-        for mix in (Mix(), Mix(folds=0.0), Mix(folds=1.0))
+        for mix in (Mix(), Mix(skin_folds=0.0), Mix(skin_folds=1.0))
     )
     assert all(a[0].equal(b[0]) for a, b in zip(plain, off, strict=True))
     assert all(a[1].equal(b[1]) for a, b in zip(plain, on, strict=True))

@@ -2,7 +2,7 @@
 
 People differ by a millimetre at the muscle, by some at the flat cut behind the axillary
 folds, and by a slice at the band's ends. So pretraining's target varies about the rule
-from slice to slice, smoothly within one. Border and skin never part: the mask changes
+from slice to slice, smoothly within one. The skin's side never moves: the mask changes
 where it meets other tissue, not where it meets air. Test volumes keep to the rule.
 """
 
@@ -45,18 +45,20 @@ class Annotation:
     Raises
     ------
     ValueError
-        If a distance is negative or no number.
+        If a distance is negative, or ``include_skin`` neither true nor false.
     """
 
     include_skin: bool = True
     muscle_mm: float = 0.0
     """Of the border towards the chest wall."""
-    fold_mm: float = 0.0
+    cut_mm: float = 0.0
     """Of the flat cut behind the axillary folds, each side for itself."""
     end_mm: float = 0.0
     """Of the band's lower and upper end, in whole slices of 3.5 mm."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.include_skin, bool):
+            raise ValueError("include_skin must be true or false")
         for name in (f.name for f in fields(self) if f.name.endswith("_mm")):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be a distance")
@@ -74,8 +76,8 @@ def annotated(view: View, annotation: Annotation, rng: np.random.Generator) -> V
         breast = plane[indices(view.y_mm, view.x_mm)] >= BREAST
     if annotation.muscle_mm:
         breast = _at_muscle(breast, view, plane, annotation.muscle_mm, rng)
-    if annotation.fold_mm:
-        breast = _at_folds(breast, view, plane, annotation.fold_mm, rng)
+    if annotation.cut_mm:
+        breast = _at_cut(breast, view, plane, annotation.cut_mm, rng)
     if not annotation.include_skin:
         breast &= ~np.isin(view.before[0], RIND)
     return replace(view, breast=breast)
@@ -126,7 +128,7 @@ def _at_muscle(
     return np.asarray((breast | grown) & ~lost)
 
 
-def _at_folds(
+def _at_cut(
     breast: Mask, view: View, plane: Labels, most_mm: float, rng: np.random.Generator
 ) -> Mask:
     """Move the cut of each side forwards or backwards, in front of the muscle alone."""
@@ -137,13 +139,13 @@ def _at_folds(
         side = breast & half
         if not side.any():
             continue
-        cut_mm = view.y_mm[side].max()
+        hindmost_mm = view.y_mm[side].max()
         source = plane[indices(view.y_mm - back_mm, view.x_mm)]
         if back_mm > 0:
-            behind = view.y_mm > cut_mm - UNEVEN_MM
+            behind = view.y_mm > hindmost_mm - UNEVEN_MM
             moved |= half & behind & front & (source >= BREAST)
         else:
-            behind = view.y_mm > cut_mm + back_mm - UNEVEN_MM
+            behind = view.y_mm > hindmost_mm + back_mm - UNEVEN_MM
             moved &= ~(half & behind & (source < BREAST) & _tissue(source))
     return moved
 

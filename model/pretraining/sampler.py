@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 from model.preprocess import network_input
 from model.pretraining.annotator import BY_THE_RULE, Annotation, annotated
 from model.pretraining.bank import Bank
-from model.pretraining.folds import folded
 from model.pretraining.look import draw_look
 from model.pretraining.scanner import image, target
+from model.pretraining.skin_folds import with_fold
 from model.pretraining.view import draw_view
 
 ANNOTATOR, FOLDS = 1, 2
@@ -27,7 +27,7 @@ class Mix:
     anything: float = 0.25
     cropped: float = 0.0
     """Share of batches without their posterior third, which is a third cheaper."""
-    folds: float = 0.0
+    skin_folds: float = 0.0
     """Share of slices with a skin fold, where they have a place for one."""
 
 
@@ -77,6 +77,6 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
             np.random.default_rng([self.seed, step, place, stream])
             for stream in (FOLDS, ANNOTATOR)
         )
-        seen = folded(view, self.mix.folds, folds)
+        seen = with_fold(view, self.mix.skin_folds, folds)
         slices = network_input(image(seen, look, volume, rng))
         return slices, target(annotated(view, self.annotation, annotator))

@@ -64,7 +64,7 @@ class View:
     """The patient's bytes, and which slice of it this is."""
     number: int
     cleft: Field | None = None
-    """Share of air in a skin fold; see ``folds``."""
+    """Share of air in a skin fold; see ``skin_folds``."""
 
 
 def draw_view(patient: Labels, grid_px: int, rng: np.random.Generator) -> View:

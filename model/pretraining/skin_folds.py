@@ -44,7 +44,7 @@ class Cleft:
     skin_mm: float
 
 
-def folded(view: View, share: float, rng: np.random.Generator) -> View:
+def with_fold(view: View, share: float, rng: np.random.Generator) -> View:
     """Return ``view``, in a ``share`` of draws with one fold if it has a place."""
     if rng.random() >= share:
         return view
