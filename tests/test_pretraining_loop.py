@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from model.engine import Engine
 from model.errors import TrainingError
+from model.pretraining.annotator import Annotation
 from model.pretraining.bank import Bank
 from model.pretraining.loop import Desk, pretrain
 from model.pretraining.recipe import (
@@ -159,6 +160,8 @@ def test_a_carbon_limit_needs_a_meter() -> None:
         ("grid_px = 72", "grid_px = 70"),
         ("until = 1.0", "until = 0.9"),
         ("seed = 1", "seed ="),
+        ("muscle_mm = 1.5", "muscle_mm = -1.5"),
+        ("include_skin = true", "include_skin = 1"),
     ],
 )
 def test_a_damaged_recipe_is_refused(tmp_path: Path, old: str, new: str) -> None:
@@ -168,6 +171,15 @@ def test_a_damaged_recipe_is_refused(tmp_path: Path, old: str, new: str) -> None
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(TrainingError, match="no recipe"):
         read_recipe(path)
+
+
+def test_a_recipe_without_annotation_keeps_to_the_label_rule(tmp_path: Path) -> None:
+    text = DEFAULT_RECIPE.read_text()
+    table = text[text.index("[annotation]") : text.index("# Small grids")]
+    path = tmp_path / "recipe.toml"
+    path.write_text(text.replace(table, ""))
+    assert read_recipe(path).annotation == Annotation()
+    assert read_recipe().annotation != Annotation()
 
 
 def test_a_missing_recipe_is_refused(tmp_path: Path) -> None:

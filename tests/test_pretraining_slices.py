@@ -48,7 +48,7 @@ def flat_view(rows: int, columns: int, margin_px: tuple[int, int] = (0, 0)) -> V
     fat = np.full(shape, Tissue.FAT, np.uint8)
     frame = Frame(32, 1.0, y, x, margin_px, depth_mm=2.0)
     places = np.broadcast_to(y[:, None], shape), np.broadcast_to(x, shape)
-    return View(frame, 0.0, *places, (fat,), (fat,), fat > 0)
+    return View(frame, 0.0, *places, (fat,), (fat,), fat > 0, fat[None], 0)
 
 
 def test_a_step_is_always_the_same_batch_and_another_step_another(bank: Bank) -> None:

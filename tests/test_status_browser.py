@@ -1,6 +1,7 @@
 """A person looks at the pages: a real browser, every rule of the pages at work."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from status_scene import Scene
 
 from plugin.jobs import State
 from plugin.status import HttpConfig, StatusServer
+from plugin.web.project import Project
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
@@ -47,7 +49,10 @@ def scene(tmp_path: Path) -> Scene:
 
 
 @pytest.fixture
-def address(scene: Scene) -> Iterator[str]:
+def address(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    # However slow this machine is, a page is shown when the archive has answered.
+    patient = partial(Project, wait_s=60)
+    monkeypatch.setattr("plugin.web.project_pages.Project", patient)
     app = scene.app(LOCAL)
     config = HttpConfig(port=0)
     with StatusServer(app, config) as server:

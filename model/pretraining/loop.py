@@ -12,7 +12,7 @@ import csv
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -117,6 +117,7 @@ def _prepare(recipe: Recipe, desk: Desk, start: nn.Module | None) -> _Run:
         _check_seed(path, progress["recipe"], recipe)
         run.spent = Spent(**progress["spent"])
         logger.info("going on after step %d", run.spent.steps)
+    run.spent = replace(run.spent, carbon_g=_grams(desk.footprint()))
     return run
 
 
@@ -137,7 +138,7 @@ def _both(run: _Run) -> nn.ModuleDict:
 
 def _batches(run: _Run, desk: Desk, stage: Stage) -> Iterator[tuple[Tensor, Tensor]]:
     recipe = run.recipe
-    data = Batches(desk.bank, recipe.mix, recipe.seed, stage)
+    data = Batches(desk.bank, recipe.mix, recipe.seed, stage, recipe.annotation)
     steps = range(run.spent.steps, ENDLESS)
     return iter(
         DataLoader(data, batch_size=None, sampler=steps, num_workers=desk.workers)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import TrainingError
+from model.pretraining.annotator import BY_THE_RULE, Annotation
 from model.pretraining.sampler import Mix, Stage
 
 DEFAULT_RECIPE = Path(__file__).with_name("recipe.toml")
@@ -27,6 +28,7 @@ class Recipe:
     patients: int
     mix: Mix
     stages: tuple[Stage, ...]
+    annotation: Annotation = BY_THE_RULE
 
     def stage(self, share: float) -> Stage:
         """Return the stage at a share of the budget."""
@@ -112,7 +114,9 @@ def read_recipe(path: Path = DEFAULT_RECIPE) -> Recipe:
 
 def _recipe(values: Mapping[str, Any]) -> Recipe:
     stages = tuple(Stage(**stage) for stage in values["stages"])
-    recipe = Recipe(**{**values, "mix": Mix(**values["mix"]), "stages": stages})
+    annotation = Annotation(**values.get("annotation", {}))
+    parts = {"mix": Mix(**values["mix"]), "stages": stages, "annotation": annotation}
+    recipe = Recipe(**{**values, **parts})
     ends = [stage.until for stage in stages]
     if not ends or ends != sorted(ends) or ends[-1] != 1:
         raise ValueError("the stages must rise to 1")

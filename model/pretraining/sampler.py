@@ -8,20 +8,27 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from model.preprocess import network_input
+from model.pretraining.annotator import BY_THE_RULE, Annotation, annotated
 from model.pretraining.bank import Bank
 from model.pretraining.look import draw_look
 from model.pretraining.scanner import image, target
+from model.pretraining.skin_folds import with_fold
 from model.pretraining.view import draw_view
+
+ANNOTATOR, FOLDS = 1, 2
+"""Streams of random numbers, so that nothing else depends on targets and skin folds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of sequences in the training slices, and of cropped batches."""
+    """Shares of what the training slices hold, and of cropped batches."""
 
     suppressed: float = 0.5
     anything: float = 0.25
     cropped: float = 0.0
     """Share of batches without their posterior third, which is a third cheaper."""
+    skin_folds: float = 0.0
+    """Share of slices with a skin fold, where they have a place for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     mix: Mix
     seed: int
     stage: Stage
+    annotation: Annotation = BY_THE_RULE
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """Draw the slices of one step."""
@@ -65,4 +73,10 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
             rng, suppressed=self.mix.suppressed, anything=self.mix.anything
         )
         view = draw_view(volume, self.stage.grid_px, rng)
-        return network_input(image(view, look, volume, rng)), target(view)
+        folds, annotator = (
+            np.random.default_rng([self.seed, step, place, stream])
+            for stream in (FOLDS, ANNOTATOR)
+        )
+        seen = with_fold(view, self.mix.skin_folds, folds)
+        slices = network_input(image(seen, look, volume, rng))
+        return slices, target(annotated(view, self.annotation, annotator))

@@ -96,6 +96,8 @@ def _draw_fields(
     texture = rng.choice([0.0, 0.05, 0.12]) * noise(lattice, rng.uniform(2, 5), rng)
     gain = coil.at(view.z_mm, view.y_mm, view.x_mm) * bias * skin.flare
     gain *= np.maximum(1 + texture, 0.2)
+    if view.cleft is not None:
+        gain *= 1 - view.cleft
     failure = None
     if look.lost_fat.any() and rng.random() < 0.35:
         wave, level = noise(lattice, 80.0, rng), rng.uniform(0.3, 1.8)

@@ -60,6 +60,11 @@ class View:
     """Tissues in the slice, and in its neighbours when these shine in."""
     after: tuple[Labels, ...]
     breast: NDArray[np.bool_]
+    volume: Labels
+    """The patient's bytes, and which slice of it this is."""
+    number: int
+    cleft: Field | None = None
+    """Share of air in a skin fold; see ``skin_folds``."""
 
 
 def draw_view(patient: Labels, grid_px: int, rng: np.random.Generator) -> View:
@@ -70,16 +75,18 @@ def draw_view(patient: Labels, grid_px: int, rng: np.random.Generator) -> View:
     y_mm, x_mm = _bend(frame, rng)
     rows, columns = _move(frame, y_mm, x_mm, rng)
     shining = _neighbours(number, frame, rng)
-    packed = patient[number][_indices(y_mm, x_mm)]
+    packed = patient[number][indices(y_mm, x_mm)]
     breast = packed >= BREAST
     return View(
         frame=frame,
         z_mm=(number - (SHAPE[0] - 1) / 2) * SLICE_MM,
         y_mm=y_mm,
         x_mm=x_mm,
-        before=_tissues(patient, shining, _indices(y_mm, x_mm)),
-        after=_tissues(patient, shining, _indices(rows, columns)),
+        before=_tissues(patient, shining, indices(y_mm, x_mm)),
+        after=_tissues(patient, shining, indices(rows, columns)),
         breast=breast,
+        volume=patient,
+        number=number,
     )
 
 
@@ -140,9 +147,9 @@ def _bend(frame: Frame, rng: np.random.Generator) -> tuple[Field, Field]:
     flip = np.float32(rng.choice([-1, 1]))
     strength = float(rng.choice([0, 2.5, 5]) * rng.random())
     y, x = frame.y_mm[:, None], frame.x_mm[None, :]
-    wave = _wave(frame, 45.0, rng), _wave(frame, 45.0, rng)
-    y_mm = stretch[0] * (y * np.cos(angle) - x * np.sin(angle)) + strength * wave[0]
-    x_mm = stretch[1] * (x * np.cos(angle) + y * np.sin(angle)) + strength * wave[1]
+    bends = wave(frame, 45.0, rng), wave(frame, 45.0, rng)
+    y_mm = stretch[0] * (y * np.cos(angle) - x * np.sin(angle)) + strength * bends[0]
+    x_mm = stretch[1] * (x * np.cos(angle) + y * np.sin(angle)) + strength * bends[1]
     return y_mm, flip * x_mm
 
 
@@ -153,15 +160,16 @@ def _move(
     size_mm = float(min(rng.gamma(1.2, 0.7), 5))
     angle = rng.uniform(0, 2 * np.pi)
     down, across = 0.6 * size_mm * np.sin(angle), 0.6 * size_mm * np.cos(angle)
-    waves = (_wave(frame, 50.0, rng) for _ in range(2))
-    rows, columns = (0.5 * size_mm * wave for wave in waves)
+    waves = (wave(frame, 50.0, rng) for _ in range(2))
+    rows, columns = (0.5 * size_mm * moved for moved in waves)
     return (
         y_mm + (rows + np.float32(down)),
         x_mm + (columns + np.float32(across)),
     )
 
 
-def _wave(frame: Frame, scale_mm: float, rng: np.random.Generator) -> Field:
+def wave(frame: Frame, scale_mm: float, rng: np.random.Generator) -> Field:
+    """Draw smooth noise of mean 0 and variance 1 on the raster."""
     lattice = frame.lattice
     field = draw_noise(rng, lattice, (scale_mm,) * 3).on(lattice)
     return np.asarray(field[0], np.float32)
@@ -176,7 +184,8 @@ def _neighbours(number: int, frame: Frame, rng: np.random.Generator) -> tuple[in
     return (number, *others)
 
 
-def _indices(y_mm: Field, x_mm: Field) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def indices(y_mm: Field, x_mm: Field) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return rows and columns of a bank's slice nearest to places in the patient."""
     rows = np.rint((y_mm - np.float32(TOP_MM)) / np.float32(PIXEL_MM)).astype("i4")
     columns = np.rint((x_mm - np.float32(SIDE_MM)) / np.float32(PIXEL_MM)).astype("i4")
     return np.clip(rows, 0, SHAPE[1] - 1), np.clip(columns, 0, SHAPE[2] - 1)
