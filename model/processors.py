@@ -18,9 +18,16 @@ THREADS = "OMP_NUM_THREADS"
 
 def available(cgroup: Path = CGROUP) -> int:
     """Return how many processors this process may use, at least 1."""
-    count = len(os.sched_getaffinity(0))
+    count = _allowed()
     quota = _quota(cgroup)
     return count if quota is None else max(1, min(count, int(quota)))
+
+
+def _allowed() -> int:
+    """Return the processors that the scheduler may use; all, where it cannot say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _quota(cgroup: Path) -> float | None:
@@ -39,5 +46,5 @@ def _quota(cgroup: Path) -> float | None:
 def bound_threads(environ: MutableMapping[str, str], cgroup: Path = CGROUP) -> None:
     """Let libraries start no more threads than a quota grants, unless told by hand."""
     granted = available(cgroup)
-    if granted < len(os.sched_getaffinity(0)):
+    if granted < _allowed():
         environ.setdefault(THREADS, str(granted))

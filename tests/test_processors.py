@@ -37,6 +37,14 @@ def test_a_quota_is_as_many_processors_as_it_grants(
     assert available(tmp_path) == expected
 
 
+def test_a_system_without_affinities_has_all_its_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert available(tmp_path) == 8
+
+
 def test_threads_are_bounded_by_a_quota_and_by_hand_alone(tmp_path: Path) -> None:
     free: dict[str, str] = {}
     bound_threads(free, tmp_path)
