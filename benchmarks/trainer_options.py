@@ -77,7 +77,8 @@ WAYS: Mapping[str, Way] = {
         FINETUNE, tuned=True, frozen=("conv1", "bn1", "layer1", "layer2")
     ),
 }
-"""The first of each kind is what the others are compared with. BatchNorm's statistics
+"""The first of each kind is what the others are compared with; without it a kind has
+no table. BatchNorm's statistics
 of frozen stages are measured anew like all others."""
 KINDS = ("from nothing", "fine-tuned")
 VOTING = ("from nothing, all four", "fine-tuned")
@@ -176,7 +177,7 @@ def table(trial: Trial, folds: Sequence[int]) -> Iterator[str]:
     """Yield every way's Dice, and what it gains on the first of its kind by fold."""
     yield "| way | Dice by fold | mean | gain | processor time, s | energy, Wh |"
     yield "|---|---|---|---|---|---|"
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind in trial.ways):
         plain, _ = results(trial, kind, folds)
         for name in (n for n in trial.ways if n.startswith(kind)):
             for way in (name, name + AVERAGED):
@@ -243,7 +244,7 @@ def main(output: Path, checkpoint: Path, only: tuple[str, ...], **counts: int) -
     size = Size(counts["many"], 0, counts["test"], counts["slices"], counts["matrix"])
     with TemporaryDirectory() as place:
         site = image_site(STYLE, size, Path(place), counts["grid"])
-        ways = tuple(w for w in WAYS if w in only or w in KINDS or not only)
+        ways = tuple(w for w in WAYS if w in only or not only)
         trial = Trial(site, output, checkpoint, counts["few"], counts["epochs"], ways)
         folds = range(counts["folds"])
         for fold in folds:

@@ -21,7 +21,7 @@ from model.loss import dice_loss
 TINY = ["--folds=1", "--many=2", "--few=2", "--test=1", "--slices=4", "--matrix=64"]
 TINY += ["--grid=32", "--epochs=1"]
 WANTED = ("from nothing", "fine-tuned")
-TINY += ["--only=fine-tuned"]
+TINY += [f"--only={way}" for way in WANTED]
 
 
 def test_image_and_mask_move_together() -> None:
