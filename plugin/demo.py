@@ -2,8 +2,9 @@
 
 One synthetic site images synthetic patients. They are ranked by the masks of the
 default checkpoint, or of another, or without a network; the first two thirds of
-the ranking are "annotated" with their known masks, one fold is trained from scratch,
-the rest is segmented, pushed and measured.
+the ranking are "annotated" with their known masks, one fold is fine-tuned on them from
+that checkpoint, or trained from scratch without one, and the rest is segmented, pushed
+and measured.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from model.checkpoint import read_checkpoint
+from model.checkpoint import Checkpoint, read_checkpoint
 from model.engine import Engine, choose_engine
 from model.phantom import PhantomCase, draw_patient, draw_site, make_case
 from model.progress import TrainConfig
@@ -42,6 +43,7 @@ from plugin.train import (
 CONTRAST_SPREAD = 0.2
 """Tissues look much as in a textbook; 1 would be anything."""
 CALIBRATION_SLICES = 64
+TUNED_BATCH, TUNED_RATE = 8, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class DemoOptions:
     epochs: int = 13
     coarse_epochs: int = 6
     batch: int = 4
+    tuned_epochs: int = 3
+    """Of fine-tuning; its grid is that of the checkpoint."""
     strategy: str = "bag"
 
     @property
@@ -73,11 +77,15 @@ class Cohort:
 
 
 def run_demo(
-    output: Path, options: DemoOptions, drawing: Segmenter | None = None
+    output: Path,
+    options: DemoOptions,
+    drawing: Segmenter | None = None,
+    start: Checkpoint | None = None,
 ) -> dict[str, Any]:
     """Run every step into ``output`` and write ``report.html``; return the headline.
 
     ``drawing`` makes the masks that are ranked; None ranks the body's boundary.
+    ``start`` is fine-tuned; None trains from scratch.
     """
     _step(1, f"imaging {options.cases} synthetic patients")
     cohort = make_cohort(output, options)
@@ -93,11 +101,10 @@ def run_demo(
     )
     annotated = [p.case_id for p in ranked.ranking.picks[: options.annotated]]
     annotate(cohort, annotated)
-    _step(
-        3, f"training on the first {len(annotated)} with their known masks ({engine})"
-    )
+    doing = "fine-tuning" if start else "training"
+    _step(3, f"{doing} on the first {len(annotated)} with their known masks ({engine})")
     trained = train_archive(
-        archive, output / "training", work, _training(options, engine)
+        archive, output / "training", work, _training(options, engine, start)
     )
     _step(4, "segmenting the others")
     segmenter = Segmenter(read_checkpoint(trained.checkpoint), engine)
@@ -227,8 +234,10 @@ def _folder(root: Path) -> FolderArchive:
     return FolderArchive(root)
 
 
-def _training(options: DemoOptions, engine: Engine) -> TrainOptions:
-    """One fold from scratch on a small grid, decaying to zero: what minutes allow."""
+def _training(
+    options: DemoOptions, engine: Engine, start: Checkpoint | None
+) -> TrainOptions:
+    """One fold, its rate falling to zero: what minutes allow."""
     config = TrainConfig(
         grid_px=options.grid_px,
         epochs=options.epochs,
@@ -240,4 +249,13 @@ def _training(options: DemoOptions, engine: Engine) -> TrainOptions:
         calibration_slices=CALIBRATION_SLICES,
         seed=options.seed,
     )
-    return TrainOptions(engine=engine, config=config, only_fold=0)
+    if start:
+        config = replace(
+            config,
+            grid_px=start.manifest.grid_px,
+            epochs=options.tuned_epochs,
+            batch=TUNED_BATCH,
+            learning_rate=TUNED_RATE,
+            coarse_epochs=0,
+        )
+    return TrainOptions(engine=engine, config=config, only_fold=0, start=start)

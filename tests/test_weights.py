@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from sessions import annotate, archive_with, untrained_checkpoint
 
-from model.checkpoint import read_checkpoint, write_packed
+from model.checkpoint import Checkpoint, read_checkpoint, write_packed
 from plugin import weights
 from plugin.cli import cli
 from plugin.demo import DemoOptions
@@ -140,24 +140,31 @@ def test_segmenting_uses_the_default(
 
 
 @pytest.mark.slow
-def test_the_demo_ranks_with_the_default_or_with_none(
+def test_the_demo_starts_with_the_default_or_with_none(
     default: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawing: list[Segmenter | None] = []
+    given: list[tuple[Segmenter | None, Checkpoint | None]] = []
 
-    def run(output: Path, options: DemoOptions, made: Segmenter | None) -> object:
-        drawing.append(made)
+    def run(
+        output: Path,
+        options: DemoOptions,
+        drawing: Segmenter | None,
+        start: Checkpoint | None,
+    ) -> object:
+        given.append((drawing, start))
         return {"cases": options.cases}
 
     monkeypatch.setattr("plugin.demo.run_demo", run)
     for words in ((), ("--checkpoint", "none")):
         made = CliRunner().invoke(cli, ["demo", "--output", str(tmp_path), *words])
         assert made.exit_code == 0, made.output
-    with_default, without = drawing
-    assert without is None
-    assert with_default is not None
+    (drawing, start), without = given
+    assert without == (None, None)
     read = read_checkpoint(default).manifest.weights_sha256
-    assert with_default.checkpoint.manifest.weights_sha256 == read
+    assert drawing is not None
+    assert drawing.checkpoint.manifest.weights_sha256 == read
+    assert start is not None
+    assert start.manifest.weights_sha256 == read
 
 
 def test_finetuning_starts_from_the_default_on_its_grid(

@@ -44,14 +44,17 @@ from plugin.weights import NO_DEFAULT, NONE, find_weights
 def demo(output: Path, cases: int, seed: int, **settings: Any) -> None:
     """Run the whole loop on a synthetic cohort: no data, no network needed.
 
-    The default checkpoint's masks are ranked; the training starts from scratch.
+    The default checkpoint's masks are ranked, and it is fine-tuned on the annotated
+    ones; --checkpoint none ranks without a network and trains from scratch.
     """
+    from model.checkpoint import read_checkpoint
     from plugin.demo import DemoOptions, run_demo
 
     settings |= {"work": output / "work", "rules": DceRules()}
     weights = find_weights(settings["checkpoint"], None, settings["work"])
     segmenter = _drawing(weights, None, settings)
-    say(run_demo(output, DemoOptions(cases=cases, seed=seed), segmenter))
+    start = read_checkpoint(weights) if weights else None
+    say(run_demo(output, DemoOptions(cases=cases, seed=seed), segmenter, start))
 
 
 @click.command()
