@@ -47,7 +47,7 @@ def checkpoint(folder: Path, cohort: Cohort) -> Path:
     )
     assert result["cases"] == 2
     # Where it was trained its engine is proven, for every machine of the kind.
-    assert len(list(cohort.archive.root.glob("BRS/engines/*.json"))) == 1
+    assert list(cohort.archive.root.glob("BRS/engines/*.json"))
     return Path(result["checkpoint"])
 
 
