@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+LONGEST = ("test_xnat_loop", "test_xnat_token", "test_kill", "test_soak")
+"""Begun first: one that is begun last keeps one worker busy and the others waiting."""
 PACKAGES = ("model", "plugin", "pydicom", "highdicom", "pynetdicom")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest tests first; all others stay in their order."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(autouse=True)
