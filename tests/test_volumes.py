@@ -387,14 +387,19 @@ def test_a_scanned_file_that_was_written_again_is_read_again(tmp_path: Path) -> 
         dict(read_slices(frames))
 
 
+def compressed(folder: Path, *, count: int) -> tuple[FrameRef, ...]:
+    """Write so many slices in RLE; return their frames."""
+    datasets = slices(Plan(shape=(count, 8, 9)))
+    for dataset in datasets:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    write(datasets, folder)
+    return scanned(folder)
+
+
 def test_two_processes_decode_what_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets = slices(Plan(shape=(12, 8, 9)))
-    for dataset in datasets:
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    write(datasets, tmp_path)
-    frames = scanned(tmp_path)
+    frames = compressed(tmp_path, count=12)
     monkeypatch.setattr(decoding, "PAYS_FROM_S", 0.0)
     monkeypatch.setattr(decoding, "CHUNK", 5)
     alone = dict(read_slices(frames))
@@ -407,11 +412,7 @@ def test_two_processes_decode_what_one_does(
 def test_no_process_is_started_that_would_come_too_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets = slices(Plan(shape=(4, 8, 9)))
-    for dataset in datasets:
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    write(datasets, tmp_path)
-    frames = scanned(tmp_path)
+    frames = compressed(tmp_path, count=4)
     monkeypatch.setattr(decoding, "CHUNK", 1)
     monkeypatch.setattr(decoding, "_in_processes", None)  # a start would fail
     assert sorted(dict(read_all(frames, processes=2))) == [0, 1, 2, 3]
@@ -428,11 +429,7 @@ def test_few_processors_decode_in_one_process(
 def test_a_damaged_file_is_refused_by_another_process_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets = slices(Plan(shape=(4, 8, 9)))
-    for dataset in datasets:
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    write(datasets, tmp_path)
-    frames = scanned(tmp_path)
+    frames = compressed(tmp_path, count=4)
     frames[2].path.write_bytes(frames[1].path.read_bytes())
     monkeypatch.setattr(decoding, "PAYS_FROM_S", 0.0)
     monkeypatch.setattr(decoding, "CHUNK", 1)
@@ -444,11 +441,7 @@ def test_a_damaged_file_is_refused_by_another_process_as_well(
 def test_a_process_that_dies_leaves_the_work_to_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    datasets = slices(Plan(shape=(4, 8, 9)))
-    for dataset in datasets:
-        dataset.compress(RLELossless, generate_instance_uid=False)
-    write(datasets, tmp_path)
-    frames = scanned(tmp_path)
+    frames = compressed(tmp_path, count=4)
 
     def broken(chunks: list[decoding.Chunk], _count: int) -> Iterator[decoding.Decoded]:
         yield decoding._decode(chunks[0])
