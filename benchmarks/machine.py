@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
+
+from model.processors import available
+from plugin.rounding import cpu_facts
 
 PACKAGES = ("numpy", "torch", "openvino", "pydicom", "highdicom", "scipy", "isal")
 PEERS = {"DCMTK": "storescp", "Orthanc": "Orthanc"}
@@ -24,7 +26,7 @@ def machine(before: float | None = None) -> dict[str, Any]:
     began = "" if before is None else f"{before:.1f} before, "
     found = (
         _cpu(),
-        len(os.sched_getaffinity(0)),
+        available(),
         platform.python_version(),
         ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         peers(),
@@ -66,12 +68,9 @@ def _version(package: str) -> str:
 
 
 def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
+    facts = cpu_facts()
+    if not facts:
         return platform.processor() or "unknown"
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    named = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = set(named.get("flags", "").split())
+    flags = set(facts.get("flags", "").split())
     told = [flag for flag in TOLD if flag in flags]
-    return f"{named.get('model name', 'unknown')} ({' '.join(told)})"
+    return f"{facts.get('model name', 'unknown')} ({' '.join(told)})"

@@ -28,12 +28,19 @@ def cpu_type(facts: Path = CPU_FACTS) -> str:
 
     Off Linux it is the name alone.
     """
-    try:
-        lines = facts.read_text(errors="replace").splitlines()
-    except OSError:
+    values = cpu_facts(facts)
+    if not values:
         return f"{platform.machine()} {platform.processor()}"
-    told = (line.partition(":") for line in lines)
-    values = {key.strip(): value.strip() for key, _, value in told}
     able = (values.get("flags") or values.get("Features") or "").split()
     vectors = sorted(flag for flag in able if flag.startswith(VECTORS))
     return " ".join((platform.machine(), values.get("model name", ""), *vectors))
+
+
+def cpu_facts(facts: Path = CPU_FACTS) -> dict[str, str]:
+    """Return what Linux tells of the last processor, by key; nothing off Linux."""
+    try:
+        lines = facts.read_text(errors="replace").splitlines()
+    except OSError:
+        return {}
+    told = (line.partition(":") for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, _, value in told}
