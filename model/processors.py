@@ -1,7 +1,7 @@
 """How many processors this process may use: its affinity, and its container's quota.
 
-A container with ``--cpus 4`` still sees every processor of its host. Libraries that
-start a thread for each are throttled to a crawl.
+A container with ``--cpus 4`` still sees every processor of its host, and libraries
+start a thread for each.
 """
 
 import os
