@@ -27,7 +27,6 @@ from model.preprocess import to_stack
 DEFAULT = Path(__file__).parents[1] / "model" / "weights" / "default.safetensors"
 MIN_DICE = 0.99
 """Between the masks of float32 and of restored weights, of every phantom."""
-ENGINE = Engine("cpu", "fp32")
 Voxels = NDArray[np.float32]
 
 
@@ -40,9 +39,12 @@ class Agreement:
     """Of the first network's mask."""
 
 
-def agreement(first: nn.Module, second: nn.Module, voxels: Voxels) -> Agreement:
+def agreement(
+    first: nn.Module, second: nn.Module, voxels: Voxels, device: str = "cpu"
+) -> Agreement:
     """Compare the masks that two networks make of a stack; both empty agree by 1."""
-    masks = [predict(voxels, net, ENGINE) >= THRESHOLD for net in (first, second)]
+    engine = Engine(device, "fp32")
+    masks = [predict(voxels, net, engine) >= THRESHOLD for net in (first, second)]
     total, common = sum(int(m.sum()) for m in masks), int((masks[0] & masks[1]).sum())
     return Agreement(2 * common / total if total else 1.0, int(masks[0].sum()))
 
@@ -61,13 +63,13 @@ def stack_of(seed: int, grid_px: int) -> Voxels:
 
 
 def measure(
-    checkpoint: Checkpoint, packed: Checkpoint, seeds: range
+    checkpoint: Checkpoint, packed: Checkpoint, seeds: range, device: str = "cpu"
 ) -> list[Agreement]:
     """Compare both checkpoints on the phantoms of the seeds, and print each."""
     found = []
     for seed in seeds:
         voxels = stack_of(seed, checkpoint.manifest.grid_px)
-        found.append(agreement(checkpoint.network, packed.network, voxels))
+        found.append(agreement(checkpoint.network, packed.network, voxels, device))
         print(f"phantom {seed}: Dice {found[-1].dice:.4f}, {found[-1].voxels} voxels")
     return found
 
@@ -79,14 +81,15 @@ def measure(
 )
 @click.option("--cases", default=12, show_default=True, help="Phantoms to compare.")
 @click.option("--seed", default=930000, show_default=True, help="Of the first one.")
-def main(checkpoint: Path, out: Path, cases: int, seed: int) -> None:
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+def main(checkpoint: Path, out: Path, cases: int, seed: int, device: str) -> None:
     """Write CHECKPOINT packed, with its manifest; exit with 1 when the gate fails."""
     whole = read_checkpoint(checkpoint)
     with TemporaryDirectory() as folder:
         candidate = Path(folder) / "packed.safetensors"
         manifest = write_packed(whole.network, whole.manifest, candidate)
         packed = read_checkpoint(candidate)
-        found = measure(whole, packed, range(seed, seed + cases))
+        found = measure(whole, packed, range(seed, seed + cases), device)
         print(f"lowest Dice {min(a.dice for a in found):.4f}, needed {MIN_DICE}")
         if not passes(found):
             sys.exit("not packed: the masks differ too much, or all are empty")

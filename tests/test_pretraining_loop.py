@@ -32,7 +32,7 @@ SMALL = Recipe(
     calibration_batches=1,
     patients=1,
     mix=Mix(),
-    stages=(Stage(0.5, 16, 2), Stage(1.0, 24, 2)),
+    stages=(Stage(0.5, 16, 2), Stage(1.0, 24, 4, others_px=(16,), echo=2)),
 )
 
 
@@ -157,7 +157,10 @@ def test_a_carbon_limit_needs_a_meter() -> None:
     ("old", "new"),
     [
         ("seed = 1", "sead = 1"),
-        ("grid_px = 72", "grid_px = 70"),
+        ("grid_px = 96", "grid_px = 90"),
+        ("others_px = [128]", "others_px = [130]"),
+        ("batch = 64", "batch = 65"),
+        ("echo = 2", "echo = 0"),
         ("until = 1.0", "until = 0.9"),
         ("seed = 1", "seed ="),
         ("muscle_mm = 1.5", "muscle_mm = -1.5"),

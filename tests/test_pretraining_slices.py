@@ -37,8 +37,8 @@ CLEAN = Faults(
 )
 
 
-def batches(bank: Bank, seed: int = 1) -> Batches:
-    return Batches(bank, Mix(), seed, Stage(until=1.0, grid_px=64, batch=2))
+def batches(bank: Bank, seed: int = 1, *, grid_px: int = 64) -> Batches:
+    return Batches(bank, Mix(), seed, Stage(until=1.0, grid_px=grid_px, batch=2))
 
 
 def flat_view(rows: int, columns: int, margin_px: tuple[int, int] = (0, 0)) -> View:
@@ -69,12 +69,14 @@ def test_a_batch_has_the_shape_and_range_of_network_input(bank: Bank) -> None:
 
 
 def test_cropped_batches_lose_their_posterior_third_alone(bank: Bank) -> None:
+    drawn = batches(bank, grid_px=96)[0]
     whole, cropped = (
-        Batches(bank, Mix(cropped=share), 1, Stage(1.0, 96, 1))[0]
+        replace(batches(bank, grid_px=96), mix=Mix(cropped=share)).crop(0, drawn)
         for share in (0.0, 1.0)
     )
+    assert whole is drawn
     # two thirds of 96 rows
-    assert cropped[0].shape == (1, 2, 64, 96)
+    assert cropped[0].shape == (2, 2, 64, 96)
     assert cropped[0].equal(whole[0][:, :, :64])
     assert cropped[1].equal(whole[1][:, :, :64])
 

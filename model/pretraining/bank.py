@@ -60,7 +60,8 @@ class Bank:
 
     def patient(self, number: int) -> Labels:
         """Return one patient's bytes (slices, rows, columns), mapped, not read."""
-        labels: Labels = np.load(_path(self.folder, number), mmap_mode="r")
+        mapped = np.load(_path(self.folder, number), mmap_mode="r")
+        labels: Labels = mapped.view(np.ndarray)
         return labels
 
 

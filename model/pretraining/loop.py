@@ -11,7 +11,7 @@ import copy
 import csv
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,12 +21,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import RAdam
 from torch.utils.data import DataLoader
 
+from model.batches import Batch
 from model.carbon import Footprint, as_footprint
 from model.engine import Engine
 from model.errors import TrainingError
 from model.loss import dice_loss
 from model.network import new_network
 from model.pretraining.bank import Bank
+from model.pretraining.echo import echoed, reach
 from model.pretraining.recipe import Limits, Recipe, Spent, share_of
 from model.pretraining.sampler import Batches, Stage
 from model.resume import read_progress, read_state, write_state
@@ -77,7 +79,7 @@ def pretrain(recipe: Recipe, desk: Desk, start: nn.Module | None = None) -> Spen
     clock, before = time.monotonic(), run.spent.minutes
     kept_at = clock
     stage: Stage | None = None
-    batches: Iterator[tuple[Tensor, Tensor]] = iter(())
+    batches: Iterator[Batch] = iter(())
     while (share := share_of(desk.limits, run.spent)) < 1:
         if recipe.stage(share) != stage:
             stage = recipe.stage(share)
@@ -136,23 +138,39 @@ def _both(run: _Run) -> nn.ModuleDict:
     return nn.ModuleDict({"live": run.network, "average": run.average})
 
 
-def _batches(run: _Run, desk: Desk, stage: Stage) -> Iterator[tuple[Tensor, Tensor]]:
-    recipe = run.recipe
+def _batches(run: _Run, desk: Desk, stage: Stage) -> Iterator[Batch]:
+    """Yield the batches from the next step on; what they repeat is drawn again."""
+    recipe, step = run.recipe, run.spent.steps
     data = Batches(desk.bank, recipe.mix, recipe.seed, stage, recipe.annotation)
-    steps = range(run.spent.steps, ENDLESS)
-    return iter(
-        DataLoader(data, batch_size=None, sampler=steps, num_workers=desk.workers)
+    first = max(0, step - reach(stage))
+    groups = _drawn(data, range(first, ENDLESS), desk)
+    for number, batch in enumerate(echoed(groups, stage, before=step - first), step):
+        yield data.crop(number, batch)
+
+
+def _drawn(data: Batches, steps: Sequence[int], desk: Desk) -> Iterator[Batch]:
+    """Yield what some steps draw, on the device that computes."""
+    device = desk.engine.device
+    loader = DataLoader(
+        data,
+        batch_size=None,
+        sampler=steps,
+        num_workers=desk.workers,
+        pin_memory=device.startswith("cuda"),
     )
+    for slices, masks in loader:
+        yield (
+            slices.to(device, non_blocking=True),
+            masks.to(device, non_blocking=True),
+        )
 
 
-def _step(
-    run: _Run, batch: tuple[Tensor, Tensor], engine: Engine, share: float
-) -> None:
+def _step(run: _Run, batch: Batch, engine: Engine, share: float) -> None:
     """Train on one batch and move the average."""
     torch.manual_seed(run.recipe.seed + 7919 * run.spent.steps)
     run.network.train()
     run.optimizer.param_groups[0]["lr"] = run.recipe.rate(share)
-    slices, masks = (part.to(engine.device) for part in batch)
+    slices, masks = batch
     with engine.autocast():
         logits = run.network(slices.to(memory_format=torch.channels_last))
     logits = logits.float()
@@ -203,8 +221,9 @@ def measure_statistics(
     network.train()
     seed = recipe.seed + CALIBRATION_SEED
     data = Batches(desk.bank, recipe.mix, seed, stage)
-    for number in range(recipe.calibration_batches):
-        slices = data[number][0].to(desk.engine.device)
+    groups = _drawn(data, range(recipe.calibration_batches), desk)
+    for number, group in enumerate(groups):
+        slices, _ = data.crop(number, group)
         with desk.engine.autocast():
             network(slices.to(memory_format=torch.channels_last))
     for norm in norms:

@@ -113,13 +113,20 @@ def read_recipe(path: Path = DEFAULT_RECIPE) -> Recipe:
 
 
 def _recipe(values: Mapping[str, Any]) -> Recipe:
-    stages = tuple(Stage(**stage) for stage in values["stages"])
+    stages = tuple(_stage(stage) for stage in values["stages"])
     annotation = Annotation(**values.get("annotation", {}))
     parts = {"mix": Mix(**values["mix"]), "stages": stages, "annotation": annotation}
     recipe = Recipe(**{**values, **parts})
     ends = [stage.until for stage in stages]
     if not ends or ends != sorted(ends) or ends[-1] != 1:
         raise ValueError("the stages must rise to 1")
-    if any(stage.grid_px % 8 or stage.grid_px <= 0 for stage in stages):
-        raise ValueError("a grid must be a multiple of 8")
     return recipe
+
+
+def _stage(values: Mapping[str, Any]) -> Stage:
+    stage = Stage(**{**values, "others_px": tuple(values.get("others_px", ()))})
+    if any(grid_px % 8 or grid_px <= 0 for grid_px in stage.grids_px):
+        raise ValueError("a grid must be a multiple of 8")
+    if stage.echo < 1 or stage.batch % stage.echo or stage.batch <= 0:
+        raise ValueError("a batch must be a multiple of its echo")
+    return stage

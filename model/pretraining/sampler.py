@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
+from model.batches import Batch
 from model.preprocess import network_input
 from model.pretraining.annotator import BY_THE_RULE, Annotation, annotated
 from model.pretraining.bank import Bank
@@ -39,11 +39,24 @@ class Stage:
     """Share of the budget at which the stage ends."""
     grid_px: int
     batch: int
+    others_px: tuple[int, ...] = ()
+    """Grids that take turns with ``grid_px`` from step to step."""
+    echo: int = 1
+    """How often a drawn slice is used; a step draws ``batch / echo`` new ones."""
+
+    @property
+    def grids_px(self) -> tuple[int, ...]:
+        """Return the grids that take turns."""
+        return self.grid_px, *self.others_px
+
+    def grid_at(self, step: int) -> int:
+        """Return the grid of a step."""
+        return self.grids_px[step % len(self.grids_px)]
 
 
 @dataclass(frozen=True, slots=True)
-class Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Batch ``n``: slices (N, 2, grid, grid) and masks (N, 1, grid, grid)."""
+class Batches(Dataset[Batch]):
+    """What step ``n`` draws: slices (N, 2, grid, grid), masks (N, 1, grid, grid)."""
 
     bank: Bank
     mix: Mix
@@ -51,19 +64,25 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     stage: Stage
     annotation: Annotation = BY_THE_RULE
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Draw the slices of one step."""
-        pairs = [self.draw(step, place) for place in range(self.stage.batch)]
+    def __getitem__(self, step: int) -> Batch:
+        """Draw the new slices of one step."""
+        count = self.stage.batch // self.stage.echo
+        pairs = [self.draw(step, place) for place in range(count)]
         slices = torch.from_numpy(np.stack([s for s, _ in pairs]))
         masks = torch.from_numpy(np.stack([m for _, m in pairs])[:, None])
-        rows = self._rows(step)
-        return slices[:, :, :rows], masks[:, :, :rows].float()
+        return slices, masks.float()
 
-    def _rows(self, step: int) -> int:
-        """Return how many rows of a step's slices are kept, a multiple of 8."""
+    def crop(self, step: int, batch: Batch) -> Batch:
+        """Return a step's batch, in a share of steps without its posterior third.
+
+        The rows left are a multiple of 8.
+        """
         chance = np.random.default_rng([self.seed, step]).random()
-        grid_px = self.stage.grid_px
-        return grid_px * 2 // 3 // 8 * 8 if chance < self.mix.cropped else grid_px
+        if chance >= self.mix.cropped:
+            return batch
+        rows = self.stage.grid_at(step) * 2 // 3 // 8 * 8
+        slices, masks = batch
+        return slices[:, :, :rows], masks[:, :, :rows]
 
     def draw(self, step: int, place: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw one slice as the network sees it, and its mask."""
@@ -72,7 +91,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         look = draw_look(
             rng, suppressed=self.mix.suppressed, anything=self.mix.anything
         )
-        view = draw_view(volume, self.stage.grid_px, rng)
+        view = draw_view(volume, self.stage.grid_at(step), rng)
         folds, annotator = (
             np.random.default_rng([self.seed, step, place, stream])
             for stream in (FOLDS, ANNOTATOR)
