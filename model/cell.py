@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from safetensors.torch import load_file
@@ -49,6 +49,8 @@ class Lab:
     alone: bool = True
     """No other cell runs on this machine's processor, so its energy is this cell's."""
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
+    idle_w: dict[str, float | None] = field(default_factory=dict)
+    """What each device draws before the first cell, as ``EnergyLog`` measured it."""
 
     def meters(self) -> tuple[PowerMeter, ...]:
         """Return the meters of what a cell computes on."""
@@ -103,6 +105,7 @@ def _trained(cell: Cell, lab: Lab) -> CellRecord:
         factor_kg_per_kwh=lab.factor_kg_per_kwh,
         before=footprint_before(unfinished),
         idle_s=IDLE_S,
+        idle_w=lab.idle_w,
     )
     with log:
         bench = Bench(lab.store, unfinished, lab.engine, footprint=log.footprint)
