@@ -375,6 +375,30 @@ def test_calibration_measures_the_mean_over_the_slices(store: CaseStore) -> None
     assert norm.momentum == 0.1
 
 
+def test_calibration_weighs_every_batch_alike(store: CaseStore) -> None:
+    norm = nn.BatchNorm2d(2)
+    order = [(case, index) for case in ("a", "b", "c") for index in range(4)]
+    order = [*order, *order[:6]]  # two batches of eight and one of two
+    calibrate(norm, order, feed(store))
+    parts = [order[:8], order[8:16], order[16:]]
+    means = [
+        next(batches(part, 8, feed(store)))[0].mean(dim=(0, 2, 3)) for part in parts
+    ]
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, torch.stack(means).mean(0), atol=1e-5)
+
+
+def test_validation_fills_its_batches_across_cases(store: CaseStore) -> None:
+    network = Counting()
+    found = validate(network, ("a", "b", "c"), feed(store))
+    assert [len(batch) for _, batch in network.seen] == [8, 4]
+    shown = [torch.from_numpy(network_input(store.stack(case))) for case in "abc"]
+    guessed = torch.cat(shown)[:, 0].sigmoid().numpy()
+    truth = np.concatenate([store.mask(case) for case in "abc"])
+    overlap, total = (guessed * truth).sum(), (guessed + truth).sum()
+    assert found == pytest.approx(1 - 2 * overlap / total, abs=1e-5)
+
+
 def test_coarse_epochs_in_parts_resume_as_they_were(
     store: CaseStore, tmp_path: Path
 ) -> None:
