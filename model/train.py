@@ -116,9 +116,8 @@ def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> Fi
         )
         if stopped_by or now - kept >= bench.keep_every_s:
             _keep(run, bench)
-            kept = bench.ranks.agreed(
-                bench.clock()
-            )  # now the others may read the files
+            # From here on the other ranks may read the files.
+            kept = bench.ranks.agreed(bench.clock())
     network.load_state_dict(load_file(bench.folder / "best.safetensors"))
     return FitResult(tuple(run.history), best(run.history).epoch, stopped_by)
 
