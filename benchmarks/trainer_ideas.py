@@ -88,15 +88,15 @@ class Recent:
 
     def watching(self) -> AbstractContextManager[object]:
         """Be told of every epoch's end."""
-        keep = train._keep
+        remember = train._remember
 
-        def kept(run: Any, record: Any, bench: Bench) -> None:
+        def remembered(run: Any, record: Any, bench: Bench) -> None:
             state = run.network.state_dict()
             self.states.append({k: v.detach().clone() for k, v in state.items()})
             del self.states[:-AVERAGED_EPOCHS]
-            keep(run, record, bench)
+            remember(run, record, bench)
 
-        return patch.object(train, "_keep", kept)
+        return patch.object(train, "_remember", remembered)
 
     def mean(self) -> dict[str, Tensor]:
         """Return the mean of these weights, and of BatchNorm's statistics."""

@@ -1,8 +1,9 @@
 """One cell of a study: trained once, then tested case by case, each result kept."""
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from safetensors.torch import load_file
@@ -19,15 +20,16 @@ from model.cell_store import (
     CellStore,
     Scored,
 )
+from model.crowd import Job, at_once, predicted
 from model.dataset import CaseStore
 from model.energy_log import IDLE_S, EnergyLog
 from model.engine import Engine
 from model.ensemble import Mask, look
 from model.errors import StoreError
 from model.experiment import Cell
-from model.inference import predict_logits
 from model.network import new_network
 from model.power import POWERCAP, find_meters, gpu_uuids
+from model.torch_runner import TorchRunner
 from model.trace import PowerMeter
 from model.train import Bench, fit, footprint_before
 from model.validation import held_out, score_stored
@@ -49,6 +51,8 @@ class Lab:
     alone: bool = True
     """No other cell runs on this machine's processor, so its energy is this cell's."""
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
+    idle_w: dict[str, float | None] = field(default_factory=dict)
+    """What each device draws before the first cell, as ``EnergyLog`` measured it."""
 
     def meters(self) -> tuple[PowerMeter, ...]:
         """Return the meters of what a cell computes on."""
@@ -73,10 +77,14 @@ def perform(task: Task, lab: Lab) -> None:
     """Train the cell unless it is, then test and look at what is missing."""
     key = task.cell.key
     with lab.cells.held(key):
-        record = lab.cells.record(key) or _trained(task.cell, lab)
+        record, network = lab.cells.record(key), None
+        if record is None:
+            record, network = _trained(task.cell, lab)
         tests, looks = _missing(task, lab)
         if tests or looks:
-            _test(tests, looks, record, task, lab)
+            network = network or _weighted(task.cell, lab)
+            at_once(_looks(looks, network, record, lab))
+            at_once(_tests(tests, network, task, lab))
 
 
 def finished(task: Task, lab: Lab) -> bool:
@@ -92,7 +100,7 @@ def _missing(task: Task, lab: Lab) -> tuple[list[str], list[str]]:
     return tests, cells.missing(key, LOOKS, lab.sources(task.looks))
 
 
-def _trained(cell: Cell, lab: Lab) -> CellRecord:
+def _trained(cell: Cell, lab: Lab) -> tuple[CellRecord, nn.Module]:
     """Fit the cell inside an energy log; its record is written last."""
     folder = lab.cells.folder(cell.key)
     unfinished = folder / "fit"
@@ -103,6 +111,7 @@ def _trained(cell: Cell, lab: Lab) -> CellRecord:
         factor_kg_per_kwh=lab.factor_kg_per_kwh,
         before=footprint_before(unfinished),
         idle_s=IDLE_S,
+        idle_w=lab.idle_w,
     )
     with log:
         bench = Bench(lab.store, unfinished, lab.engine, footprint=log.footprint)
@@ -126,33 +135,41 @@ def _trained(cell: Cell, lab: Lab) -> CellRecord:
     shutil.copyfile(unfinished / "best.safetensors", folder / WEIGHTS_FILE)
     lab.cells.keep_record(record)
     shutil.rmtree(unfinished)
-    return record
+    return record, network
 
 
-def _test(
-    tests: Sequence[str],
-    looks: Sequence[str],
-    record: CellRecord,
-    task: Task,
-    lab: Lab,
-) -> None:
-    """Look at cases first: a look holds the mask that a test needs."""
-    key, store = task.cell.key, lab.store
-    network = _weighted(task.cell, lab)
-    temperature = record.calibration.temperature
-    for case_id in looks:
+def _looks(
+    cases: Sequence[str], network: nn.Module, record: CellRecord, lab: Lab
+) -> Iterator[Job]:
+    """Look at cases one by one; yield what keeps each look."""
+    store, temperature = lab.store, record.calibration.temperature
+    for case_id in cases:
         seen = look(store.stack(case_id), network, lab.engine, temperature=temperature)
-        lab.cells.keep_look(key, case_id, seen, store.info(case_id).source_key)
-    for case_id in tests:
-        mask = _mask(case_id, task, network, lab)
-        tested = Scored(*score_stored(store, case_id, mask), mask)
-        lab.cells.keep_test(key, tested, store.info(case_id).source_key)
+        source = store.info(case_id).source_key
+        yield partial(lab.cells.keep_look, record.key, case_id, seen, source)
 
 
-def _mask(case_id: str, task: Task, network: nn.Module, lab: Lab) -> Mask:
-    if case_id in task.looks:
-        return lab.cells.look(task.cell.key, case_id).masks[0]
-    return predict_logits(lab.store.stack(case_id), network, lab.engine) >= 0
+def _tests(
+    cases: Sequence[str], network: nn.Module, task: Task, lab: Lab
+) -> Iterator[Job]:
+    """Predict cases; yield what scores each and keeps the result.
+
+    A look, where there is one, holds the mask that a test needs.
+    """
+    for case_id in cases:
+        if case_id in task.looks:
+            mask = lab.cells.look(task.cell.key, case_id).masks[0]
+            yield partial(_score, case_id, mask, task, lab)
+    unseen = [case_id for case_id in cases if case_id not in task.looks]
+    runner = TorchRunner(network, lab.engine, task.cell.config.grid_px)
+    for case_id, mask in predicted(unseen, runner, lab.store, lab.engine):
+        yield partial(_score, case_id, mask, task, lab)
+
+
+def _score(case_id: str, mask: Mask, task: Task, lab: Lab) -> None:
+    tested = Scored(*score_stored(lab.store, case_id, mask), mask)
+    source = lab.store.info(case_id).source_key
+    lab.cells.keep_test(task.cell.key, tested, source)
 
 
 def _weighted(cell: Cell, lab: Lab) -> nn.Module:

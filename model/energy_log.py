@@ -23,7 +23,7 @@ from model.trace import DeviceEnergy, DeviceTrace, PowerMeter
 
 INTERVAL_S = 1.0
 IDLE_S = 3.0
-"""Before a fold: three times the second over which recent cards average power."""
+"""Before a training: three times the second over which recent cards average power."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +36,7 @@ class EnergyLog:
     ``unknown`` where it could not be read. A meter that fails leaves what it gave until
     then, and a coverage below 1; one that gave nothing makes the energy unknown. With
     ``idle_s`` the block waits so long first, to know what each device draws before the
-    work.
+    work, unless ``idle_w`` has all of them.
     """
 
     meters: Sequence[PowerMeter]
@@ -50,12 +50,14 @@ class EnergyLog:
     clock: Callable[[], float] = time.monotonic
     idle_s: float = 0.0
     pause: Callable[[float], None] = time.sleep
+    idle_w: dict[str, float | None] = field(default_factory=dict)
+    """Device -> watts while idle, ``None`` unknown. What is measured is added to it, so
+    logs that share it wait once."""
     _traces: list[DeviceTrace] = field(init=False)
     _stop: threading.Event = field(init=False, default_factory=threading.Event)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _thread: threading.Thread = field(init=False)
     _file: TextIO | None = field(init=False, default=None)
-    _idle_w: dict[str, float | None] = field(init=False, default_factory=dict)
     _start_s: float = field(init=False, default=0.0)
     _last_s: float = field(init=False, default=0.0)
 
@@ -65,8 +67,8 @@ class EnergyLog:
 
     def __enter__(self) -> Self:
         self._file = self._open_log()
-        if self.idle_s and self.meters:
-            self._idle_w = self._baseline()
+        if self.idle_s and any(m.device not in self.idle_w for m in self.meters):
+            self.idle_w.update(self._baseline())
         self._start_s = self.clock()
         self._read(self._start_s)
         self._thread.start()
@@ -111,7 +113,7 @@ class EnergyLog:
             devices=[d.device for d in devices],
             factor_kg_per_kwh=self.factor_kg_per_kwh,
         )
-        uses = tuple(device_use(d, self._idle_w.get(d.device)) for d in devices)
+        uses = tuple(device_use(d, self.idle_w.get(d.device)) for d in devices)
         known_kwh = None if complete or known_j is None else known_j / J_PER_KWH
         now = replace(now, by_device=uses, known_kwh=known_kwh)
         return now if self.before is None else add((self.before, now))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model.calibration import entropy
 from model.engine import Engine
-from model.inference import predict_logits
+from model.inference import as_runner, predict_logits
 from model.metrics import overlap
 from model.preprocess import network_input
 from model.ranking import Evidence
@@ -56,8 +56,9 @@ def look(
     temperature: float | None,
 ) -> Look:
     """Return what ``network`` makes of a stack (slices, 2, rows, columns)."""
-    plain = predict_logits(voxels, network, engine)
-    turned = predict_logits(voxels[..., ::-1], network, engine)[..., ::-1]
+    runner = as_runner(network, engine)
+    plain = predict_logits(voxels, runner, engine)
+    turned = predict_logits(voxels[..., ::-1], runner, engine)[..., ::-1]
     return Look(
         masks=(plain >= 0, turned >= 0),
         entropy=_doubt((plain, turned), temperature),

@@ -8,6 +8,7 @@ from torch import nn
 from model.batches import Feed, batches
 from model.dataset import SliceIndex
 from model.parallel import ALONE, Ranks
+from model.torch_runner import slices_at_once
 
 BATCH = 8
 
@@ -19,9 +20,11 @@ def calibrate(network: nn.Module, order: Sequence[SliceIndex], feed: Feed) -> No
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean instead of a moving one
     network.train()
-    for slices, _ in batches(order, BATCH, feed):
+    for number, (slices, _) in enumerate(batches(order, BATCH, feed), 1):
+        for norm in norms:
+            # A cumulative mean. By a momentum of None the device would be waited for.
+            norm.momentum = 1 / number
         with feed.engine.autocast():
             network(slices)
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -35,13 +38,14 @@ def validate(
     """Return the Dice loss (1) over all voxels of the cases, 0 to 1, no epsilon."""
     network.eval()
     sums = torch.zeros(2, dtype=torch.float64, device=feed.engine.device)
-    for case_id in case_ids[ranks.rank :: ranks.count]:
-        slices = feed.cases.info(case_id).slices
-        order = [(case_id, index) for index in range(slices)]
-        for batch, masks in batches(order, BATCH, feed):
-            with feed.engine.autocast():
-                probability = network(batch).float().sigmoid()
-            parts = (probability * masks).sum(), (probability + masks).sum()
-            sums += torch.stack(parts).double()
+    infos = [feed.cases.info(case_id) for case_id in case_ids]
+    own = infos[ranks.rank :: ranks.count]
+    order = [(info.case_id, index) for info in own for index in range(info.slices)]
+    size = max(BATCH, slices_at_once(feed.engine, infos[0].grid_px))
+    for batch, masks in batches(order, size, feed):
+        with feed.engine.autocast():
+            probability = network(batch).float().sigmoid()
+        parts = (probability * masks).sum(), (probability + masks).sum()
+        sums += torch.stack(parts).double()
     overlap, total = ranks.summed(sums.cpu())
     return float(1 - 2 * overlap / total)

@@ -1,6 +1,6 @@
-"""The state of an unfinished training: one file, replaced after every epoch.
+"""The state of an unfinished training: one file, replaced now and then.
 
-A fold killed at any moment continues from the end of its last whole epoch. Random
+A fold killed at any moment continues from the end of the last epoch kept. Random
 numbers need no state: shuffling and dropout are seeded anew by (seed, fold, epoch).
 """
 
@@ -60,7 +60,7 @@ def read_progress(path: Path) -> dict[str, Any]:
         raise TrainingError(
             str(path),
             found="a damaged training state",
-            needed="the state of the last whole epoch",
+            needed="the state after a whole epoch",
             mend="delete the file; the fold starts again",
         ) from error
     return progress

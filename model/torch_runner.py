@@ -9,15 +9,28 @@ from model.engine import Engine
 
 BATCH_BY_DEVICE = {"cpu": 1, "cuda": 16}
 """Batching buys nothing on a CPU and costs memory."""
+BATCHED_PX = 256
+"""Rows and columns of the slices that these are batches of."""
+
+
+def slices_at_once(engine: Engine, grid_px: int) -> int:
+    """Return how many slices of a grid a device predicts best in one batch."""
+    batch = BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
+    return batch if batch == 1 else batch * max(1, BATCHED_PX**2 // grid_px**2)
 
 
 class TorchRunner:
-    """A network on a device, channels last, in the engine's precision."""
+    """A network on a device, channels last, in the engine's precision.
 
-    def __init__(self, network: nn.Module, engine: Engine) -> None:
+    Of slices known to be smaller (``grid_px``) a GPU takes more at once.
+    """
+
+    def __init__(
+        self, network: nn.Module, engine: Engine, grid_px: int = BATCHED_PX
+    ) -> None:
         network.eval().to(engine.device).to(memory_format=torch.channels_last)
         self.network, self.engine = network, engine
-        self.batch = BATCH_BY_DEVICE.get(torch.device(engine.device).type, 1)
+        self.batch = slices_at_once(engine, grid_px)
 
     @torch.inference_mode()
     def logits(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

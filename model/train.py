@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import RAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from tqdm import tqdm
@@ -38,6 +38,9 @@ from model.step import Learner
 
 logger = logging.getLogger(__name__)
 
+KEEP_EVERY_S = 30.0
+"""An epoch may take less time than it takes to write what a resumed fold needs."""
+
 
 def _unmeasured() -> Footprint | None:
     return None
@@ -48,8 +51,10 @@ class Bench:
     """Where and with what a fold is trained.
 
     ``folder`` keeps ``state.safetensors`` (resume), ``best.safetensors`` and
-    ``history.csv``. ``footprint`` reports this fold's energy and CO2 so far. Of several
-    ``ranks`` each has its own engine and footprint, and all see the same folder.
+    ``history.csv``, written when the fold ends, and after an epoch that ends at least
+    ``keep_every_s`` after they were. ``footprint`` reports this fold's energy and CO2
+    so far. Of several ``ranks`` each has its own engine and footprint, and all see the
+    same folder.
     """
 
     store: CaseStore
@@ -58,6 +63,8 @@ class Bench:
     budget: Budget = field(default_factory=Budget)
     footprint: Callable[[], Footprint | None] = _unmeasured
     ranks: Ranks = ALONE
+    keep_every_s: float = KEEP_EVERY_S
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +88,14 @@ class _Run:
     optimizer: RAdam
     scheduler: CosineAnnealingLR | ReduceLROnPlateau
     history: list[EpochRecord]
+    held: dict[str, Tensor] | None = None
+    """The best epoch's weights, until they are written."""
 
 
 def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> FitResult:
     """Train ``network`` in place on one fold; leave the best epoch's weights in it.
 
-    Called again with the same folder it continues after the last whole epoch.
+    Called again with the same folder it continues after the last epoch kept there.
     Budgets are looked at after every epoch, so at least one epoch is always kept.
 
     Raises
@@ -96,17 +105,19 @@ def fit(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> Fi
     """
     torch.use_deterministic_algorithms(config.deterministic)
     run = _prepare(network, fold, config, bench)
-    started = time.monotonic()
+    started = kept = bench.ranks.agreed(bench.clock())
     stopped_by = finished(run.history, config)
     while not stopped_by:
         record = _one_epoch(run, fold, bench)
-        _keep(run, record, bench)
-        if bench.ranks.leads:
-            logger.info("epoch %s", record.told(config))
-        minutes = bench.ranks.agreed((time.monotonic() - started) / 60)
+        _remember(run, record, bench)
+        now = bench.ranks.agreed(bench.clock())
         stopped_by = finished(run.history, config) or over_budget(
-            record, bench.budget, minutes=minutes
+            record, bench.budget, minutes=(now - started) / 60
         )
+        if stopped_by or now - kept >= bench.keep_every_s:
+            _keep(run, bench)
+            # From here on the other ranks may read the files.
+            kept = bench.ranks.agreed(bench.clock())
     network.load_state_dict(load_file(bench.folder / "best.safetensors"))
     return FitResult(tuple(run.history), best(run.history).epoch, stopped_by)
 
@@ -138,7 +149,7 @@ def _prepare(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) 
 
 
 def _go_on(run: _Run, path: Path) -> None:
-    """Take up a fold after its last whole epoch; one that has ended has no tensors."""
+    """Take up a fold after its last epoch kept; one that has ended has no tensors."""
     progress = read_progress(path)
     _check_same_config(path, progress["config"], run.config)
     run.history = [EpochRecord(**row) for row in progress["history"]]
@@ -236,16 +247,26 @@ def _grams(footprint: Footprint | None) -> float | None:
     return footprint.cfp_kg * 1000
 
 
-def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
-    """Record an epoch: best weights first, then the state that names them."""
-    folder, footprint = bench.folder, _footprint(bench)
+def _remember(run: _Run, record: EpochRecord, bench: Bench) -> None:
+    """Add an epoch to the history; hold its weights if none were better."""
     run.history.append(record)
     if not bench.ranks.leads:
-        bench.ranks.agreed(None)
         return
+    logger.info("epoch %s", record.told(run.config))
     if best(run.history) is record:
-        weights = {k: v.contiguous() for k, v in run.network.state_dict().items()}
+        run.held = {k: v.clone() for k, v in run.network.state_dict().items()}
+
+
+def _keep(run: _Run, bench: Bench) -> None:
+    """Write the best weights and the history first, then the state that names them."""
+    folder, footprint = bench.folder, _footprint(bench)
+    if not bench.ranks.leads:
+        return
+    if run.held is not None:
+        weights = {k: v.contiguous() for k, v in run.held.items()}
         write_atomically(folder / "best.safetensors", save(weights))
+        run.held = None
+    write_atomically(folder / "history.csv", history_csv(run.history))
     progress = {
         "config": asdict(run.config),
         "history": [asdict(row) for row in run.history],
@@ -258,5 +279,3 @@ def _keep(run: _Run, record: EpochRecord, bench: Bench) -> None:
         write_end(path, progress)
     else:
         write_state(path, run.network, run.optimizer, progress)
-    write_atomically(folder / "history.csv", history_csv(run.history))
-    bench.ranks.agreed(None)  # the others may read the files now

@@ -11,7 +11,7 @@ from model.calibration import Calibration, calibrated, thinned
 from model.dataset import CaseStore
 from model.engine import Engine
 from model.evaluate import CaseScore, SliceScore, score_case
-from model.inference import predict_logits
+from model.inference import as_runner, predict_logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ def held_out(
     slices: list[SliceScore] = []
     cases: list[CaseScore] = []
     seen: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
+    runner = as_runner(network, engine)
     for case_id in case_ids:
-        logits = predict_logits(store.stack(case_id), network, engine)
+        logits = predict_logits(store.stack(case_id), runner, engine)
         of_slices, of_case = score_stored(store, case_id, logits >= 0)
         slices += of_slices
         cases.append(of_case)

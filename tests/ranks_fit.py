@@ -42,6 +42,7 @@ def main(store: Path, folder: Path, epochs: int, ranks: Ranks) -> None:
         Engine("cpu", "fp32"),
         footprint=lambda: own_device(ranks.rank),
         ranks=ranks,
+        keep_every_s=0,
     )
     result = fit(network, FOLD, replace(CONFIG, epochs=epochs), bench)
     save(network, folder.with_name(f"{folder.name}-{ranks.rank}.safetensors"))

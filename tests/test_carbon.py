@@ -301,6 +301,25 @@ def test_a_device_s_idle_power_is_known_from_before_the_work() -> None:
     assert idle_kwh(found) == pytest.approx(50 * 10 / 3.6e6)
 
 
+def test_idle_power_is_measured_once_for_all_logs_that_share_it() -> None:
+    clock = Clock()
+    waited: list[float] = []
+    known: dict[str, float | None] = {}
+
+    def log(*devices: str) -> EnergyLog:
+        cards = [FakeMeter(clock, watts=50, device=device) for device in devices]
+        return EnergyLog(
+            cards, clock=clock, idle_s=3, pause=waited.append, idle_w=known
+        )
+
+    with log("gpu 0"), log("gpu 0"):
+        pass
+    assert (waited, list(known)) == ([3], ["gpu 0"])
+    with log("gpu 0", "gpu 1"):
+        pass
+    assert (waited, list(known)) == ([3, 3], ["gpu 0", "gpu 1"])
+
+
 def test_without_a_meter_nobody_waits_and_nothing_is_idle() -> None:
     with EnergyLog([], idle_s=3, pause=lambda _: pytest.fail("waited")) as log:
         pass

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,20 +13,26 @@ from safetensors.torch import load_file
 from sessions import annotate, archive_with, untrained_checkpoint
 
 from model.checkpoint import write_checkpoint
+from model.resume import read_progress
 from plugin.folder_archive import RESOURCE, FolderArchive
 from plugin.pipeline import RESULT_FILE, SEG_FILE
 
 PATIENCE_S = 240.0
-TRAIN = ("--grid", "32", "--batch", "4", "--epochs", "3", "--fold", "0")
+EPOCHS = 3
+TRAIN = ("--grid", 32, "--batch", 4, "--epochs", EPOCHS, "--fold", 0)
 QUICK = {"OMP_NUM_THREADS": "1"}
+BRS = ("-m", "plugin.cli")
+EAGER = (str(Path(__file__).with_name("eager.py")),)
+"""Keeps its state after every epoch."""
 
 
-def start(*arguments: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object, program: Sequence[str] = BRS) -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).parents[1])
     return subprocess.Popen(
-        [sys.executable, "-m", "plugin.cli", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=os.environ | QUICK,
+        env=os.environ | QUICK | {"PYTHONPATH": root},
     )
 
 
@@ -34,9 +40,11 @@ def finish(*arguments: object) -> None:
     assert start(*arguments).wait(PATIENCE_S) == 0
 
 
-def kill_when(happened: Callable[[], bool], *arguments: object) -> None:
+def kill_when(
+    happened: Callable[[], bool], *arguments: object, program: Sequence[str] = BRS
+) -> None:
     """Start a command and kill -9 it as soon as ``happened``."""
-    process = start(*arguments)
+    process = start(*arguments, program=program)
     deadline = time.monotonic() + PATIENCE_S
     while not happened() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -55,7 +63,8 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
         path.unlink()
     cut = tmp_path / "cut"
     state = cut / "fold-0" / "state.safetensors"
-    kill_when(state.exists, *command, "--output", cut)
+    kill_when(state.exists, *command, "--output", cut, program=EAGER)
+    assert 1 <= len(read_progress(state)["history"]) < EPOCHS
     assert not (cut / "checkpoint.safetensors").exists()
     finish(*command, "--output", cut)
     weights = [

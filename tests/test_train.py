@@ -1,6 +1,7 @@
 """One fold: what it keeps, when it stops, and that a kill costs at most an epoch."""
 
 import csv
+import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cases import case_info, filled_store, small_network
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from model.batches import Feed, batches, halved, open_feed
@@ -21,6 +23,7 @@ from model.hold import held
 from model.passes import calibrate, validate
 from model.preprocess import network_input
 from model.progress import Budget, TrainConfig, since
+from model.resume import read_progress
 from model.train import (
     Bench,
     FitResult,
@@ -42,7 +45,7 @@ def feed(store: CaseStore) -> Feed:
 
 
 def bench(store: CaseStore, folder: Path, **changes: object) -> Bench:
-    made = Bench(store=store, folder=folder, engine=Engine("cpu", "fp32"))
+    made = Bench(store, folder, Engine("cpu", "fp32"), keep_every_s=0)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -90,6 +93,81 @@ def test_a_killed_fold_continues_to_the_same_weights(
         r.train_loss for r in whole.history
     ]
     assert equal_weights(network, expected)
+
+
+class Slow:
+    """A clock by which an epoch takes ten seconds, and a meter that is killed."""
+
+    def __init__(self, killed_in: int) -> None:
+        self.now_s, self.killed_in = 1000.0, killed_in
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def footprint(self) -> None:
+        """Be asked once an epoch, and once more where it is kept."""
+        self.now_s += 10
+        if self.now_s >= 1000 + 10 * self.killed_in:
+            raise Killed
+
+
+def losses_kept(folder: Path) -> list[float]:
+    history = read_progress(folder / "state.safetensors")["history"]
+    return [row["validation_loss"] for row in history]
+
+
+def killed_and_resumed(
+    store: CaseStore, folder: Path, config: TrainConfig
+) -> tuple[list[float], nn.Module]:
+    """Keep every 25 s and be killed in the fifth epoch; return what was kept then.
+
+    By the clock epochs end after 10, 20 and 30 s; writing ends at 40 s, so that the
+    next to be written would end at 70 s.
+    """
+    slow = Slow(killed_in=6)
+    by_clock = {"clock": slow.clock, "footprint": slow.footprint, "keep_every_s": 25}
+    with pytest.raises(Killed):
+        trained(store, folder, config, **by_clock)
+    kept = losses_kept(folder)
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(kept), "the history is that of the state"
+    network = small_network()
+    network.load_state_dict(load_file(folder / "best.safetensors"))
+    found = validate(network, FOLD.validation, feed(store))
+    assert found == pytest.approx(min(kept), abs=1e-6)
+    _, network = trained(store, folder, config)
+    return kept, network
+
+
+@pytest.mark.parametrize("learning_rate", [1e-3, 5.0])
+def test_a_fold_killed_between_keepings_continues_to_the_same_weights(
+    store: CaseStore, tmp_path: Path, learning_rate: float
+) -> None:
+    config = replace(CONFIG, epochs=6, learning_rate=learning_rate)
+    whole, expected = trained(store, tmp_path / "whole", config)
+    kept, network = killed_and_resumed(store, tmp_path / "cut", config)
+    losses = [record.validation_loss for record in whole.history]
+    assert kept == losses[:3], "the fourth epoch is done again"
+    assert losses_kept(tmp_path / "cut") == losses
+    assert equal_weights(network, expected)
+
+
+def test_best_weights_from_between_keepings_are_written_and_found(
+    store: CaseStore, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, epochs=4, learning_rate=5.0)
+    whole, expected = trained(store, tmp_path / "whole", config)
+    seldom, network = trained(store, tmp_path / "end", config, keep_every_s=math.inf)
+    assert seldom.best_epoch == whole.best_epoch < 3, "best is not the epoch kept"
+    assert equal_weights(network, expected)
+    stored = load_file(tmp_path / "end" / "best.safetensors")
+    assert all(torch.equal(stored[k], v) for k, v in expected.state_dict().items())
+
+
+def test_nothing_is_written_before_its_time(store: CaseStore, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        trained(store, tmp_path, footprint=killed_at(2), keep_every_s=math.inf)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_best_epochs_weights_are_left_in_the_network(
@@ -295,6 +373,30 @@ def test_calibration_measures_the_mean_over_the_slices(store: CaseStore) -> None
     assert norm.running_mean is not None
     assert torch.allclose(norm.running_mean, seen.mean(dim=(0, 2, 3)), atol=1e-4)
     assert norm.momentum == 0.1
+
+
+def test_calibration_weighs_every_batch_alike(store: CaseStore) -> None:
+    norm = nn.BatchNorm2d(2)
+    order = [(case, index) for case in ("a", "b", "c") for index in range(4)]
+    order = [*order, *order[:6]]  # two batches of eight and one of two
+    calibrate(norm, order, feed(store))
+    parts = [order[:8], order[8:16], order[16:]]
+    means = [
+        next(batches(part, 8, feed(store)))[0].mean(dim=(0, 2, 3)) for part in parts
+    ]
+    assert norm.running_mean is not None
+    assert torch.allclose(norm.running_mean, torch.stack(means).mean(0), atol=1e-5)
+
+
+def test_validation_fills_its_batches_across_cases(store: CaseStore) -> None:
+    network = Counting()
+    found = validate(network, ("a", "b", "c"), feed(store))
+    assert [len(batch) for _, batch in network.seen] == [8, 4]
+    shown = [torch.from_numpy(network_input(store.stack(case))) for case in "abc"]
+    guessed = torch.cat(shown)[:, 0].sigmoid().numpy()
+    truth = np.concatenate([store.mask(case) for case in "abc"])
+    overlap, total = (guessed * truth).sum(), (guessed + truth).sum()
+    assert found == pytest.approx(1 - 2 * overlap / total, abs=1e-5)
 
 
 def test_coarse_epochs_in_parts_resume_as_they_were(
