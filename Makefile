@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint types unit test test-engines demo bench bench-long soak image-test clean
+.PHONY: help setup fmt lint types unit test test-engines demo bench bench-long bench-gpu soak image-test clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,11 @@ bench-long: bench ## Hours more: the cold start on 200 phantoms, larger grids, t
 	set -e; for one in "inference --grid 256 --repeats 15" "inference --grid 512 --repeats 15" \
 		"training --compiled" "study_to_seg --grid 256" "study_to_seg --grid 512 --repeats 1"; do \
 		$(BIN)/python -m benchmarks.$$one; done
+	$(BIN)/python -m benchmarks.report > docs/performance.md
+
+bench-gpu: $(READY) ## Minutes on a machine with an NVIDIA GPU: its tables beside those of a CPU
+	set -e; for one in "inference --device cuda" "training --device cuda --repeats 10" \
+		"training_energy --device cuda"; do $(BIN)/python -m benchmarks.$$one; done
 	$(BIN)/python -m benchmarks.report > docs/performance.md
 
 # SOAK is emptied first, and must lie on a real disk.

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -18,7 +19,7 @@ DEBIAN = "/usr/bin:/usr/sbin:/usr/local/bin"
 """Where programs are looked for: a virtual environment may hold namesakes."""
 TOLD = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 ROW = ("cpu", "cores", "python", "versions", "peers", "load")
-"""What is told of a machine, in this order."""
+"""What is told of a machine, in this order; then ``gpu``, where one was used."""
 
 
 def machine(before: float | None = None) -> dict[str, Any]:
@@ -32,7 +33,18 @@ def machine(before: float | None = None) -> dict[str, Any]:
         peers(),
         f"{began}{load():.1f} after",
     )
-    return dict(zip(ROW, found, strict=True))
+    return dict(zip(ROW, found, strict=True)) | gpu()
+
+
+def gpu() -> dict[str, str]:
+    """Return the GPU that this process has used; nothing where it has used none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return {}
+    facts = torch.cuda.get_device_properties(torch.cuda.current_device())
+    memory = f"{facts.total_memory / 2**30:.0f} GiB"
+    versions = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    return {"gpu": f"{facts.name} ({memory}), {versions}"}
 
 
 def load() -> float:

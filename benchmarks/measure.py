@@ -28,6 +28,9 @@ PIXELS = 64
 RESET_PEAK = "5"
 """Written to clear_refs it sets the peak to what is resident now (proc(5))."""
 BANDWIDTH_BYTES = 1 << 28
+CPU_SIDE, CPU_REPEATS = 1536, 5
+GPU_SIDE, GPU_REPEATS = 8448, 30
+"""A GPU needs a while to raise its clock, and channels (a sixth) in multiples of 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Result:
     notes: tuple[str, ...] = field(default_factory=tuple)
     are_parts: bool = False
     """The first timing is of a whole, the others are of its parts."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What else is told of every timing, by the heading of its column."""
 
     def ratio(self, timing: Timing) -> float:
         """Return how many times faster than the first way."""
@@ -93,13 +98,14 @@ class Result:
         lines = [self.question, f"one run: {self.work}"]
         lines += [f"{key}: {value}" for key, value in self.machine.items()]
         sign = "" if self.are_parts else " x"
-        for timing in self.timings:
+        for index, timing in enumerate(self.timings):
             low, high = min(timing.seconds), max(timing.seconds)
             peak = "unknown" if timing.peak_mib is None else f"{timing.peak_mib:.0f}"
             lines.append(
                 f"{timing.name:<{width}}  {self.compared(timing):>6}{sign}"
                 f"  median {timing.median_s:.4g} s ({low:.4g}-{high:.4g},"
                 f" n={len(timing.seconds)})  peak {peak} MiB"
+                + "".join(f"; {k}: {v[index]}" for k, v in self.columns.items())
             )
         if self.limit:
             share = self.limit.seconds / self.timings[-1].median_s
@@ -166,12 +172,16 @@ def copy_limit(moved_bytes: float, *, repeats: int = 5) -> Limit:
 
 
 def flop_limit(
-    flop: float, engine: Engine = FP32, *, repeats: int = 5, side: int = 1536
+    flop: float, engine: Engine = FP32, *, repeats: int = 0, side: int = 0
 ) -> Limit:
     """Return the time for so many operations at the best rate seen in this precision.
 
-    Tried are a matrix product, and the convolution that most of the network is.
+    Tried are a matrix product, and the convolution that most of the network is. 0
+    takes as many ``repeats`` and as large a ``side`` as keep the device busy.
     """
+    on_gpu = engine.device.startswith("cuda")
+    repeats = repeats or (GPU_REPEATS if on_gpu else CPU_REPEATS)
+    side = side or (GPU_SIDE if on_gpu else CPU_SIDE)
     rates = {
         name: work / min(timed(run) for _ in range(repeats + 1))
         for name, work, run in _products(engine, side)
@@ -201,6 +211,25 @@ def _products(
 
 def _no_wait() -> None:
     """Do nothing: a CPU has ended when it returns."""
+
+
+def named(name: str, engine: Engine) -> str:
+    """Return the name of a result: a GPU's does not replace a CPU's."""
+    return f"{name}-cuda" if engine.device.startswith("cuda") else name
+
+
+def tf32_notes(engine: Engine) -> tuple[str, ...]:
+    """Return what fp32 means on a GPU, unless it means fp32."""
+    import torch
+
+    on_gpu = engine.device.startswith("cuda")
+    loose = on_gpu and torch.backends.cudnn.allow_tf32
+    return ("fp32 here is TF32 in cuDNN's convolutions",) if loose else ()
+
+
+def rates(timings: Sequence[Timing], slices: int) -> tuple[str, ...]:
+    """Return the slices a second of every way, of which one run does ``slices``."""
+    return tuple(f"{slices / timing.median_s:.3g}" for timing in timings)
 
 
 def publish(result: Result, out: Path, name: str) -> None:

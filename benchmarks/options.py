@@ -26,6 +26,15 @@ out_option = click.option(
 )
 
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU, where there is one.",
+)
+
+
 weights_option = click.option(
     "--checkpoint",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

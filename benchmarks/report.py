@@ -19,14 +19,16 @@ HEAD = """# Speed, measured
 Every table compares ways to do one thing, in one run, on the same data; the first line
 is what the others are compared with. **Trust the ratios**: seconds are those of one
 machine in one hour. `peak` is the most memory that was resident meanwhile, the process
-included. The limit is what the same machine did at best in the same run. All data are
-synthetic. Peers are programs that do the same thing: DCMTK and Orthanc receive,
-highdicom and dcmqi write DICOM-SEG, plain PyTorch runs the same network. nnU-Net and
-MONAI bring other networks or other steps around it, and were not measured here.
+included, and not a GPU's. The limit is what the same machine did at best in the same
+run. All data are synthetic. Peers are programs that do the same thing: DCMTK and
+Orthanc receive, highdicom and dcmqi write DICOM-SEG, plain PyTorch runs the same
+network. nnU-Net and MONAI bring other networks or other steps around it, and were not
+measured here.
 
 ```sh
 make bench         # about 20 minutes on a quiet machine; rewrites this page
 make bench-long    # hours: more repeats, larger grids, torch.compile, 200 phantoms
+make bench-gpu     # minutes on a machine with an NVIDIA GPU; tables of their own
 ```
 
 How engines are chosen and proven: [0031](adr/0031-inference-engines.md); what the
@@ -59,9 +61,10 @@ def section(result: Result) -> str:
     """Return one question with its table."""
     lines = [f"## {_title(result.question)}", "", f"One run: {result.work}.", ""]
     header = "share of the whole" if result.are_parts else "times faster"
+    heads = ("way", header, "median s", "from - to s", "n", "peak MiB", *result.columns)
     lines += [
-        f"| way | {header} | median s | from - to s | n | peak MiB |",
-        "|---|---|---|---|---|---|",
+        f"| {' | '.join(heads)} |",
+        "|" + "---|" * len(heads),
         *(row(result, timing) for timing in result.timings),
     ]
     if result.limit:
@@ -70,7 +73,8 @@ def section(result: Result) -> str:
         limit = f"Limit: {result.limit.name}, {result.limit.seconds:.3g} s"
         lines += ["", f"{limit}; {last.name} is at {share:.0%} of it."]
     lines += ["", *(f"{note}." for note in result.notes)]
-    told = "; ".join(f"{key} {result.machine.get(key, 'unknown')}" for key in ROW)
+    facts = dict.fromkeys(ROW, "unknown") | dict(result.machine)
+    told = "; ".join(f"{key} {value}" for key, value in facts.items())
     return "\n".join([*lines, "", f"Machine: {told}.", ""]).replace("\n\n\n", "\n\n")
 
 
@@ -85,6 +89,7 @@ def row(result: Result, timing: Timing) -> str:
         spread,
         str(len(timing.seconds)),
         peak,
+        *(told[result.timings.index(timing)] for told in result.columns.values()),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -97,6 +102,8 @@ def read(path: Path) -> Result:
     )
     record["limit"] = Limit(**record["limit"]) if record["limit"] else None
     record["notes"] = tuple(record["notes"])
+    columns = record.get("columns", {})
+    record["columns"] = {head: tuple(told) for head, told in columns.items()}
     return Result(**{f.name: record[f.name] for f in fields(Result)})
 
 

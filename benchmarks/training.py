@@ -4,6 +4,7 @@ python -m benchmarks.training --grid 256 --batch 8
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,8 +14,25 @@ import numpy as np
 import torch
 from torch.optim import RAdam
 
-from benchmarks.measure import Way, compare, copy_limit, flop_limit, publish, timed
-from benchmarks.options import count_option, out_option, repeats_option
+from benchmarks.measure import (
+    Result,
+    Way,
+    compare,
+    copy_limit,
+    flop_limit,
+    named,
+    publish,
+    rates,
+    tf32_notes,
+    timed,
+)
+from benchmarks.options import (
+    count_option,
+    device_option,
+    out_option,
+    repeats_option,
+)
+from model.batches import Resident
 from model.dataset import CaseInfo, CaseStore
 from model.engine import Engine, choose_engine
 from model.loss import dice_loss
@@ -38,7 +56,8 @@ def step(
     ``compiled`` is what `model.train` does not do: the network by torch.compile.
     """
     network = new_network(seed=0).train().to(engine.device)
-    optimizer = RAdam(network.parameters(), lr=1e-3, foreach=channels_last)
+    foreach = True if channels_last else None  # None: as PyTorch chooses
+    optimizer = RAdam(network.parameters(), lr=1e-3, foreach=foreach)
     inputs, masks = inputs.to(engine.device), masks.to(engine.device)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
@@ -71,6 +90,12 @@ def from_store(store: CaseStore, order: list[int]) -> np.ndarray:
     return network_input(np.stack([stack[i] for i in order]))
 
 
+def from_gpu(feed: Resident, order: list[int]) -> None:
+    """Gather the same slices, and their masks, from the GPU's own memory."""
+    feed.batch([("a", index) for index in order], [False] * len(order))
+    torch.cuda.synchronize()
+
+
 def fill(folder: Path, slices: int, grid: int) -> CaseStore:
     """Write one case as the store keeps it and as .nii.gz."""
     rng = np.random.default_rng(0)
@@ -93,19 +118,32 @@ def fill(folder: Path, slices: int, grid: int) -> CaseStore:
     "--compiled", is_flag=True, help="Also torch.compile; its first step takes minutes."
 )
 @repeats_option(3)
+@device_option
 @out_option
 def main(
     grid: int,
     batch: int,
     compiled: bool,  # noqa: FBT001
     repeats: int,
+    device: str,
     out: Path,
 ) -> None:
     """Time a step and the feeding of a batch."""
+    best = choose_engine(device=device, training=True)
+    stepping = compare_steps(best, grid, batch, compiled=compiled, repeats=repeats)
+    publish(stepping, out, named(f"training-step-{grid}", best))
+    step_s = stepping.timings[-1].median_s
+    feeding = compare_feeds(best, grid, batch, step_s=step_s, repeats=repeats)
+    publish(feeding, out, named(f"training-feed-{grid}", best))
+
+
+def compare_steps(
+    best: Engine, grid: int, batch: int, *, compiled: bool, repeats: int
+) -> Result:
+    """Time a step on a device, ``best`` being what brs trains with there."""
     torch.manual_seed(0)
     inputs = torch.rand(batch, 2, grid, grid)
     masks = (torch.rand(batch, 1, grid, grid) > 0.7).float()
-    best = choose_engine(training=True)
     plain = Engine(best.device, "fp32")
     ways = [
         Way("fp32, as it comes", step(plain, inputs, masks, channels_last=False)),
@@ -122,29 +160,41 @@ def main(
         ways,
         repeats=repeats,
         work=f"batch {batch} of {grid} x {grid} px, {flop / 1e9:.0f} GFLOP",
-        limit=flop_limit(flop, best, side=1536 if best.device == "cpu" else 8192),
+        limit=flop_limit(flop, best),
+        notes=tf32_notes(best),
     )
-    publish(result, out, f"training-step-{grid}")
+    return replace(result, columns={"slices/s": rates(result.timings, batch)})
+
+
+def compare_feeds(
+    best: Engine, grid: int, batch: int, *, step_s: float, repeats: int
+) -> Result:
+    """Time the feeding of a batch, also from a GPU's own memory where there is one."""
     with TemporaryDirectory() as place:
-        slices = 4 * batch
-        store = fill(Path(place), slices, grid)
+        folder, slices = Path(place), 4 * batch
+        store = fill(folder, slices, grid)
         order = list(np.random.default_rng(1).permutation(slices)[:batch])
-        feeding = compare(
+        ways = [
+            Way(".nii.gz, slice by slice", lambda: from_gzip(folder, order)),
+            Way("brs: memory-mapped stack", lambda: from_store(store, order)),
+        ]
+        on_cpu = best.device == "cpu"
+        if not on_cpu:
+            there = Resident(store, ["a"], best)
+            ways.append(Way("brs: cases on the GPU", lambda: from_gpu(there, order)))
+        return compare(
             "feeding one batch",
-            [
-                Way(".nii.gz, slice by slice", lambda: from_gzip(Path(place), order)),
-                Way("brs: memory-mapped stack", lambda: from_store(store, order)),
-            ],
+            ways,
             repeats=repeats,
             work=f"{batch} slices of {grid} x {grid} px, 2 channels, page cache warm",
-            limit=copy_limit(batch * 2 * grid * grid * 2),
-            notes=(_share(store, order, result.timings[-1].median_s),),
+            limit=copy_limit(batch * 2 * grid * grid * 2) if on_cpu else None,
+            notes=(_share(ways[-1], step_s),),
         )
-    publish(feeding, out, f"training-feed-{grid}")
 
 
-def _share(store: CaseStore, order: list[int], step_s: float) -> str:
-    feed_s = min(timed(lambda: from_store(store, order)) for _ in range(3))
+def _share(feed: Way, step_s: float) -> str:
+    feed.run()
+    feed_s = min(timed(feed.run) for _ in range(3))
     return f"feeding is {feed_s / step_s:.1%} of the step above"
 
 

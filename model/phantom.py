@@ -8,9 +8,9 @@ renders one patient in one scanner. What a mask covers is told in
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from highdicom import Volume
 from numpy.typing import NDArray
 
 from model.synthetic.acquisition import Examination, acquire, draw_shading
@@ -22,6 +22,9 @@ from model.synthetic.patient import Patient, Side, draw_patient
 from model.synthetic.site import Site, draw_site
 from model.synthetic.tissues import Body, Labels, Mask, Tissue, draw_grain, paint
 
+if TYPE_CHECKING:
+    from highdicom import Volume
+
 __all__ = [
     "Patient",
     "PhantomCase",
@@ -29,6 +32,7 @@ __all__ = [
     "Site",
     "draw_patient",
     "draw_site",
+    "draw_voxels",
     "make_case",
 ]
 
@@ -50,7 +54,7 @@ class PhantomCase:
     patient: Patient
     site: Site
     seed: int
-    phases: tuple[Volume, ...]
+    phases: "tuple[Volume, ...]"
     right: NDArray[np.bool_]
     left: NDArray[np.bool_]
 
@@ -70,6 +74,23 @@ def make_case(
     patient: Patient, site: Site, *, seed: int, include_skin: bool = True
 ) -> PhantomCase:
     """Render ``patient`` at ``site``; the same arguments give the same voxels."""
+    from highdicom import Volume
+
+    stored, (right, left) = draw_voxels(
+        patient, site, seed=seed, include_skin=include_skin
+    )
+    affine = image_affine(patient, site)
+    phases = tuple(Volume(v, affine, coordinate_system="PATIENT") for v in stored)
+    return PhantomCase(patient, site, seed, phases, right, left)
+
+
+def draw_voxels(
+    patient: Patient, site: Site, *, seed: int, include_skin: bool = True
+) -> tuple[tuple[NDArray[np.uint16], ...], tuple[Mask, Mask]]:
+    """Return the arrays of ``make_case``: six phases, and the right and left mask.
+
+    Each is (slices, rows, columns). Nothing of DICOM is imported for them.
+    """
     for_body, for_contrast, for_scan = (
         np.random.default_rng([seed, stream]) for stream in range(3)
     )
@@ -83,9 +104,7 @@ def make_case(
     if not include_skin:
         masks = {side: _without_skin(mask, labels) for side, mask in masks.items()}
     right, left = (_image_part(masks[side], site) for side in Side)
-    affine = image_affine(patient, site)
-    phases = tuple(Volume(v, affine, coordinate_system="PATIENT") for v in stored)
-    return PhantomCase(patient, site, seed, phases, right, left)
+    return stored, (right, left)
 
 
 def build_body(patient: Patient, grid: Lattice, rng: np.random.Generator) -> Body:

@@ -4,13 +4,15 @@ from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import machine, measure, report
+from benchmarks import inference, machine, measure, report
 from benchmarks.machine import ROW
 from benchmarks.measure import (
+    FP32,
     Limit,
     Result,
     Timing,
@@ -18,8 +20,10 @@ from benchmarks.measure import (
     compare,
     copy_limit,
     flop_limit,
+    named,
     peak_mib,
     publish,
+    rates,
 )
 from benchmarks.options import RESULTS
 from benchmarks.programs import brs
@@ -106,6 +110,45 @@ def test_a_result_is_read_back_and_shown(tmp_path: Path) -> None:
     assert "| ours | 5.00 | 0.6 | 0.5 - 1 | 3 | unknown |" in text
     assert "Machine: cpu a CPU; cores unknown;" in text
     assert "No run on a quiet machine" in report.page([])
+
+
+def test_further_columns_and_the_gpu_are_shown_where_there_are_any(
+    tmp_path: Path,
+) -> None:
+    told = {"J": ("unknown", "12")}
+    gpu = replace(RESULT, columns=told, machine={"cpu": "a CPU", "gpu": "a GPU"})
+    publish(gpu, tmp_path, "one")
+    assert report.read(tmp_path / "one.json") == gpu
+    text = report.page([gpu])
+    assert "| n | peak MiB | J |\n|---|---|---|---|---|---|---|\n" in text
+    assert "| theirs | 1.00 | 3 | 2 - 4 | 3 | 100 | unknown |" in text
+    assert "load unknown; gpu a GPU." in text
+    assert "peak unknown MiB; J: 12" in gpu.to_text()
+    assert "; gpu" not in report.page([RESULT])
+
+
+def test_a_gpu_is_named_once_it_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.gpu() == {}
+    facts = SimpleNamespace(name="NVIDIA Test", total_memory=80 << 30)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda _: facts)
+    assert machine.gpu()["gpu"].startswith("NVIDIA Test (80 GiB), CUDA ")
+
+
+def test_a_gpu_has_results_and_engines_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    best = Engine("cuda", "bf16")
+    assert named("inference-256", best) == "inference-256-cuda"
+    assert named("inference-256", FP32) == "inference-256"
+    assert inference.engines(best) == [Engine("cuda", "fp32"), best]
+    monkeypatch.setattr(inference, "has_openvino", lambda: False)
+    assert inference.engines(FP32) == [FP32]
+    assert inference.notes(FP32) == (inference.NO_OPENVINO,)
+    assert inference.notes(best) == ("fp32 here is TF32 in cuDNN's convolutions",)
+    timings = [Timing("a", (0.5, 1.0, 2.0), None), Timing("b", (0.1,), None)]
+    assert rates(timings, 8) == ("8", "80")
 
 
 def test_a_program_s_peak_is_not_its_parent_s() -> None:
