@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 
 from benchmarks.machine import machine
 from benchmarks.measure import Limit, Result, Timing
@@ -72,7 +73,7 @@ def table(
         machine=machine(load_before),
         columns=columns(found, slices, limit),
     )
-    told = (*gains(result, found), SAME, *measured_by(found, meters))
+    told = (*gains(found), SAME, *measured_by(found, meters))
     on_gpu = found[0].gpu_mib is not None
     notes = (*told, TF32) if on_gpu else told
     return replace(result, notes=notes)
@@ -107,14 +108,15 @@ def less_energy(first: Trained, other: Trained) -> float | None:
     return first.epoch_j / other.epoch_j
 
 
-def gains(result: Result, found: Sequence[Trained]) -> Iterator[str]:
-    """Say what the last way gains on each other one."""
-    last = found[-1]
-    for one, timing in zip(found[:-1], result.timings, strict=False):
+def gains(found: Sequence[Trained]) -> Iterator[str]:
+    """Say what the last way gains on each other one, both of the mean epoch."""
+    *others, last = found
+    for one in others:
         less = less_energy(one, last)
         energy = f"{UNKNOWN} energy" if less is None else f"{less:.2f} x less energy"
-        faster = timing.median_s / result.timings[-1].median_s
-        yield f"{last.name} against {one.name}: {energy}, {faster:.2f} x faster"
+        faster = mean(one.seconds) / mean(last.seconds)
+        told = f"{energy}, {faster:.2f} x faster by the mean"
+        yield f"{last.name} against {one.name}: {told}"
 
 
 def measured_by(found: Sequence[Trained], meters: Survey) -> Iterator[str]:

@@ -98,7 +98,9 @@ def test_energy_of_an_epoch_is_compared_with_the_first_way(task: Task) -> None:
     result = table(
         found, task, Survey((meter,), ()), limit=Limit("w", 0.3), load_before=0
     )
-    assert result.notes[0] == "b against a: 4.00 x less energy, 1.00 x faster"
+    assert (
+        result.notes[0] == "b against a: 4.00 x less energy, 1.00 x faster by the mean"
+    )
     assert "energy (nvml-counter) is that of NVIDIA Test as a whole" in result.notes
 
 
@@ -110,7 +112,7 @@ def test_what_no_meter_measures_is_unknown_and_the_reason_told(task: Task) -> No
     result = table(found, task, meters, limit=Limit("w", 0.3), load_before=0)
     for head in ("times less energy", "J per epoch", "mean W"):
         assert result.columns[head] == ("unknown", "unknown")
-    assert result.notes[0] == "b against a: unknown energy, 1.00 x faster"
+    assert result.notes[0] == "b against a: unknown energy, 1.00 x faster by the mean"
     assert result.notes[-1] == "not measured: CPU: no RAPL package"
 
 
