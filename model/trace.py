@@ -108,8 +108,9 @@ class DeviceTrace:
         self.power_w = mean_w if power_w is None else power_w
 
     def measured(self) -> DeviceEnergy:
-        """Return the sum of the way that covers more time; the counter if equal.
+        """Return the sum of the way that covers more time, the counter if equal.
 
+        Equal is to a millisecond, since the sums round differently.
         A total of 0 is no measurement, since no device draws no power: a counter that
         stands still falls back to the samples, and then to unknown.
         """
@@ -119,8 +120,11 @@ class DeviceTrace:
             (counted_s, 1, "counter", counted_j),
             (sampled_s, 0, "samples", sampled_j),
         ]
-        known = [way for way in ways if way[3] > 0]
-        covered_s, _, way, energy_j = max(known, default=(0.0, 0, "", None))
+        covered_s, _, way, energy_j = max(
+            (way for way in ways if way[3] > 0),
+            key=lambda way: (round(way[0], 3), way[1]),
+            default=(0.0, 0, "", None),
+        )
         return DeviceEnergy(
             device=self.device,
             method=METHODS.get((self.source, way), UNKNOWN),

@@ -86,6 +86,12 @@ def test_the_counter_is_the_truth_where_there_is_one() -> None:
     assert found.method == "nvml-counter"
 
 
+@given(intervals_s)
+def test_the_counter_stays_the_truth_at_uneven_times(intervals: list[float]) -> None:
+    trace = traced([(t, 200.0, 150.0 * t) for t in times(intervals)])
+    assert trace.measured().method == "nvml-counter"
+
+
 def test_time_between_samples_too_far_apart_is_not_measured() -> None:
     gap_s = MAX_GAP_S + 1
     found = traced([(t, 100.0, None) for t in (0, 1, 1 + gap_s, 2 + gap_s)]).measured()
