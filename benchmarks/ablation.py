@@ -128,7 +128,8 @@ def trial(name: str, plan: Trial) -> dict[str, float | int]:
     )
     with without(name):
         made = run_pretraining(options)
-    tools = read_checkpoint(made.checkpoint), replace(engine, precision="fp32")
+    network = read_checkpoint(made.checkpoint).network
+    tools = network, replace(engine, precision="fp32")
     styles, size = list(STYLES), Size(24, 144, plan.grid_px)
     scored = []
     for seed in range(plan.cases):
