@@ -1,0 +1,37 @@
+from typing import Any
+
+import pytest
+
+from model.checkpoint import Checkpoint, Manifest
+from model.network import new_network
+from plugin.demo import _quick
+
+
+@pytest.mark.parametrize(
+    ("config", "grid_px"),
+    [
+        ({"recipe": {"stages": [{"others_px": [64]}, {"others_px": [128, 160]}]}}, 128),
+        ({"recipe": {"stages": [{"others_px": []}]}}, 192),
+        ({"recipe": {"stages": [{"others_px": [256]}]}}, 192),
+        ({"recipe": {"stages": [{"until": 1.0}]}}, 192),
+        ({"epochs": 3}, 192),
+    ],
+    ids=["two grids", "one", "a larger one", "of an older recipe", "no pretraining"],
+)
+def test_the_demo_takes_the_smallest_grid_that_a_checkpoint_knows(
+    config: dict[str, Any], grid_px: int
+) -> None:
+    manifest = Manifest(
+        package_version="1",
+        grid_px=192,
+        fold=0,
+        seed=0,
+        training_cases=(),
+        config=config,
+        metrics={},
+        footprint={},
+    )
+    checkpoint = Checkpoint(new_network(seed=0), manifest)
+    quick = _quick(checkpoint)
+    assert quick.manifest.grid_px == grid_px
+    assert quick.network is checkpoint.network
