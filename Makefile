@@ -62,7 +62,7 @@ bench-long: bench ## Hours more: the cold start on 200 phantoms, larger grids, t
 
 bench-gpu: $(READY) ## Minutes on a machine with an NVIDIA GPU: its tables beside those of a CPU
 	set -e; for one in "inference --device cuda" "training --device cuda --repeats 10" \
-		"training_energy --device cuda"; do $(BIN)/python -m benchmarks.$$one; done
+		"training_energy --device cuda"; do OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$one; done
 	$(BIN)/python -m benchmarks.report > docs/performance.md
 
 # SOAK is emptied first, and must lie on a real disk.
