@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from calling import brs
 from campaign import SESSIONS, Site, SmallFcn
 from cases import filled_store
-from click.testing import CliRunner
 
 import model.network
 from model.dataset import CaseStore, Fold
@@ -16,7 +16,6 @@ from model.engine import Engine
 from model.errors import BrsError, CheckpointError
 from model.parallel import Ranks
 from model.progress import TrainConfig
-from plugin.cli import cli
 from plugin.cluster import crew_at
 from plugin.commands.training import _workers
 from plugin.errors import ConfigError
@@ -78,12 +77,10 @@ def archive(tmp_path: Path) -> Path:
     return site.archive.root
 
 
-def brs(command: str, archive: Path, output: Path, *more: object) -> dict[str, bytes]:
+def made(command: str, archive: Path, output: Path, *more: object) -> dict[str, bytes]:
     """Train on a copy of the archive, so that no fold is found; return the results."""
     place = ("--archive", shutil.copytree(archive, output / "archive"))
-    words = [command, *place, "--output", output, *TINY, *more]
-    run = CliRunner().invoke(cli, [str(w) for w in words], catch_exceptions=False)
-    assert run.exit_code == 0, run.stderr
+    brs(command, *place, "--output", output, *TINY, *more)
     return results(output)
 
 
@@ -93,13 +90,16 @@ def test_two_workers_train_the_folds_of_one_process(
 ) -> None:
     alone, shared = (tmp_path / name for name in ("alone", "shared"))
     start = ("--checkpoint", alone / "checkpoint.safetensors")
-    here = brs("train", archive, alone), brs("finetune", archive, alone / "t", *start)
+    here = (
+        made("train", archive, alone),
+        made("finetune", archive, alone / "t", *start),
+    )
     with crew_at("local:2") as crew:
         crew.everywhere(use_small, gpu=False)
         workers = ("--cluster", crew.client.scheduler.address)
         there = (
-            brs("train", archive, shared, *workers),
-            brs("finetune", archive, shared / "t", *start, *workers),
+            made("train", archive, shared, *workers),
+            made("finetune", archive, shared / "t", *start, *workers),
         )
     assert there == here
     assert here[0] != here[1]

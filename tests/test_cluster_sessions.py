@@ -1,16 +1,15 @@
 """Sessions on a cluster: the ranking and masks of one process, a worker lost or not."""
 
-import json
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from calling import brs
 from campaign import SIZE
 from click.testing import CliRunner
 from sessions import untrained_checkpoint
@@ -70,12 +69,6 @@ def crew() -> Iterator[Crew]:
 @pytest.fixture
 def address(crew: Crew) -> str:
     return str(crew.client.scheduler.address)
-
-
-def brs(*arguments: object) -> dict[str, Any]:
-    run = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
-    answer: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return answer
 
 
 def test_two_workers_rank_as_one_process(

@@ -6,26 +6,16 @@ of the real network, in well under a minute. Every commit keeps this green.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
-from click.testing import CliRunner
+from calling import brs
 from peers import dicom_errors
 
-from plugin.cli import cli
 from plugin.demo import Cohort, DemoOptions, annotate, make_cohort
 from plugin.pipeline import SEG_FILE
 
 COHORT = DemoOptions(cases=2, slices=16, matrix_px=96)
-
-
-def brs(*arguments: object) -> dict[str, Any]:
-    """Run one command and return the JSON of its last line."""
-    run = CliRunner().invoke(cli, [str(a) for a in arguments], catch_exceptions=False)
-    assert run.exit_code == 0, run.stderr
-    result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from calling import brs
 from click.testing import CliRunner
 from sessions import annotate, archive_with, untrained_checkpoint
 
@@ -109,13 +111,8 @@ def test_a_mask_needs_a_network(default: Path, tmp_path: Path) -> None:
         require_weights("none", None, tmp_path)
 
 
-def brs(*arguments: object) -> dict[str, object]:
-    """Run one command on the CPU; return the JSON of its last line."""
-    engine = ("--device", "cpu", "--precision", "fp32")
-    command = [str(a) for a in (*arguments, *engine)]
-    run = CliRunner().invoke(cli, command, catch_exceptions=False)
-    result: dict[str, object] = json.loads(run.stdout.splitlines()[-1])
-    return result
+def on_cpu(*arguments: object) -> dict[str, Any]:
+    return brs(*arguments, "--device", "cpu", "--precision", "fp32")
 
 
 @pytest.mark.parametrize("command", ["segment", "finetune"])
@@ -123,13 +120,13 @@ def test_a_build_without_a_default_says_so(
     command: str, archive: FolderArchive, no_default: None, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="a build without a default checkpoint"):
-        brs(command, "--archive", archive.root, "--output", tmp_path / "out")
+        on_cpu(command, "--archive", archive.root, "--output", tmp_path / "out")
 
 
 def test_segmenting_uses_the_default(
     archive: FolderArchive, default: Path, tmp_path: Path
 ) -> None:
-    result = brs(
+    result = on_cpu(
         *("segment", "--archive", archive.root, "--output", tmp_path / "out"),
         *("--session", "a"),
     )
@@ -171,7 +168,7 @@ def test_finetuning_starts_from_the_default_on_its_grid(
     archive: FolderArchive, default: Path, tmp_path: Path
 ) -> None:
     annotate(archive, "a", "b")
-    result = brs(
+    result = on_cpu(
         *("finetune", "--archive", archive.root, "--output", tmp_path / "out"),
         *("--epochs", 1, "--fold", 0),
     )
