@@ -36,6 +36,8 @@ class Design:
     """Share of the patients kept out of every selection, to test all on the same."""
     start: str = "bag"
     """Makes the first selection of a strategy that needs a network."""
+    weights_sha256: str = ""
+    """Of the checkpoint that every training begins with; empty where from nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +142,24 @@ def cells(
     patients = {case: pool.infos[case].patient_key for case in selection.cases}
     folds = patient_folds(patients, folds=config.folds, seed=config.seed)
     wanted = [f for f in folds if design.only_fold in (None, f.number)]
+    start = design.weights_sha256
     return tuple(
-        Cell(cell_key(fold, config, pool.infos, engine), fold, config)
+        Cell(cell_key(fold, config, pool.infos, engine, start), fold, config)
         for fold in wanted
     )
 
 
 def cell_key(
-    fold: Fold, config: TrainConfig, infos: Mapping[str, CaseInfo], engine: str
+    fold: Fold,
+    config: TrainConfig,
+    infos: Mapping[str, CaseInfo],
+    engine: str,
+    start: str = "",
 ) -> str:
-    """Return a hash of what decides a training's weights, 24 hexadecimal digits."""
+    """Return a hash of what decides a training's weights, 24 hexadecimal digits.
+
+    ``start`` names the weights that it begins with, empty for random ones.
+    """
     content = {
         "version": CELL_VERSION,
         "train": [infos[case].source_key for case in fold.train],
@@ -157,7 +167,7 @@ def cell_key(
         "fold": fold.number,
         "config": asdict(config),
         "engine": engine,
-    }
+    } | ({"start": start} if start else {})
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -21,7 +21,7 @@ from model.engine import Engine
 from model.estimate import Estimate, Pace, estimate, measure_pace, planned
 from model.experiment import Design, Pool, pool_of
 from model.grid import Allowance, Grid, Runner, one_by_one, run_grid
-from model.leakage import check_apart, members
+from model.leakage import check_apart, check_start, members
 from model.prediction_figures import prediction_rows
 from model.ranking import Candidate
 from model.results import read_study
@@ -71,6 +71,8 @@ class ExperimentOptions:
     ask: Callable[..., Pace] = here
     """Asks one of the machines that will do it how fast it is."""
     network: Callable[[int], nn.Module] = fcn
+    learned: frozenset[str] = frozenset()
+    """Source keys of the cases that the networks know before they are trained."""
     alone: bool = True
     """No two cells run at once on one machine's processor."""
     replayed: Document | None = None
@@ -88,7 +90,8 @@ def run_experiment(
     Raises
     ------
     LeakageError
-        If two patients have the same images, which any split may part.
+        If two patients have the same images, which any split may part, or the weights
+        to begin with learned from one of the cases.
     """
     bench = _prepared(archive, output, work, options)
     allowance = Allowance(options.hours, options.carbon_g)
@@ -125,11 +128,13 @@ def _prepared(
     archive.prepare(None)
     output, work = output.resolve(), work.resolve()  # the same for every worker
     design = options.replayed.design if options.replayed else options.design
+    _check_beginning(design, options.design)
     store = CaseStore(work / f"cases-{design.config.grid_px}")
     gathered = gather(
         archive, store, work, grid_px=design.config.grid_px, rules=options.rules
     )
     check_apart(members(gathered.infos, store))
+    check_start(options.learned, gathered.infos)
     candidates, failures = _candidates(archive, work, gathered, options)
     infos = {info.case_id: info for info in gathered.infos}
     infos = {c.case_id: infos[c.case_id] for c in candidates}
@@ -174,6 +179,18 @@ def _candidates(
         for info in gathered.infos
         if info.case_id in gathered.features
     ], {}
+
+
+def _check_beginning(wanted: Design, given: Design) -> None:
+    """Refuse to do a study again from other weights than it began with."""
+    if wanted.weights_sha256 != given.weights_sha256:
+        raise ConfigError(
+            "--replay",
+            found=f"weights to begin with: {given.weights_sha256 or 'none'}",
+            needed=wanted.weights_sha256
+            or "none, since the study trained from nothing",
+            mend="give the --checkpoint that the study was done with",
+        )
 
 
 def _checked(asked: Document, found: Document) -> Document:

@@ -104,9 +104,10 @@ def test_a_cell_is_named_by_all_that_decides_its_weights() -> None:
         cell_key(fold, config, infos, "torch-cuda-bf16"),
         cell_key(replace(fold, number=1), config, infos, "torch-cpu-fp32"),
         cell_key(fold, config, drawn_anew, "torch-cpu-fp32"),
+        cell_key(fold, config, infos, "torch-cpu-fp32", "weights"),
         second.key,
     }
-    assert len(other) == 5
+    assert len(other) == 6
     assert first.key not in other
     assert first.key == cell_key(fold, config, infos, "torch-cpu-fp32")
 

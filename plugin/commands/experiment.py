@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
+from model.cell import fcn
 from model.engine import choose_engine
 from model.estimate import Estimate
 from model.experiment import Design
 from model.grid import one_by_one
 from model.selection import STRATEGIES
 from model.study_files import Document
+from plugin.beginning import Beginning, beginning_at
 from plugin.cluster import Crew, crew_at
 from plugin.commands.result import archive_at, say
 from plugin.commands.training import train_config
@@ -29,6 +31,7 @@ from plugin.experiment import (
 from plugin.options import (
     FILE,
     archive_option,
+    checkpoint_option,
     cluster_option,
     config_options,
     data_option,
@@ -44,6 +47,7 @@ from plugin.options import (
 )
 from plugin.reports.experiment import StudyFindings, headline, study_verdict
 from plugin.train import or_unknown
+from plugin.weights import NONE, find_weights
 
 PAPER = "random,nearest-point,breast-size,hybrid,stratified-random"
 
@@ -103,17 +107,23 @@ def _share(text: str) -> float:
 @precision_option
 @emission_option
 @rules_option
+@checkpoint_option
 @option("--hours", type=float, help="Begin no training after so many hours.")
 @option("--carbon-limit-g", type=float, help="Begin none once all emitted so much.")
 @cluster_option
 @option("--plan", is_flag=True, help="Say what is left to do and what it takes; stop.")
 @option("--replay", type=FILE, help="Do the study of this experiment.json again.")
 def experiment(archive: str, **settings: Any) -> None:
-    """Compare strategies: train on what each selects, test on the others."""
+    """Compare strategies: train on what each selects, test on the others.
+
+    Every training begins from nothing, as the paper's, or from --checkpoint.
+    """
     opened, output = archive_at(archive), settings["output"]
     work: Path = settings["work"] or output / "work"
+    weights = find_weights(settings["checkpoint"] or NONE, opened, work)
+    start = beginning_at(weights) if weights else None
     with crew_at(settings["cluster"]) if settings["cluster"] else nullcontext() as crew:
-        options = _options(settings, crew)
+        options = _options(settings, crew, start)
         if settings["plan"]:
             say(_plan(plan_experiment(opened, output, work, options)))
         else:
@@ -126,7 +136,11 @@ def _plan(left: Estimate) -> dict[str, Any]:
     return {**asdict(left), **numbers, "energy_kwh": energy}
 
 
-def _options(settings: dict[str, Any], crew: Crew | None) -> ExperimentOptions:
+def _options(
+    settings: dict[str, Any], crew: Crew | None, start: Beginning | None
+) -> ExperimentOptions:
+    if start:
+        settings["grid"] = settings["grid"] or start.manifest.grid_px
     choose = crew.engine if crew else partial(choose_engine, training=True)
     replay: Path | None = settings["replay"]
     return ExperimentOptions(
@@ -137,7 +151,10 @@ def _options(settings: dict[str, Any], crew: Crew | None) -> ExperimentOptions:
             config=train_config(settings, seed=0),
             only_fold=settings["fold"],
             test_share=settings["test_share"],
+            weights_sha256=start.manifest.weights_sha256 if start else "",
         ),
+        network=start or fcn,
+        learned=start.manifest.learned if start else frozenset(),
         engine=choose(device=settings["device"], precision=settings["precision"]),
         features=settings["features"],
         data=settings["data"],

@@ -267,6 +267,7 @@ def _method(findings: StudyFindings) -> Section:
         Fact("Folds", str(config.folds) if alone is None else f"{alone} alone"),
         Fact("Grid", f"{config.grid_px} px", f"at most {config.epochs} epochs"),
         Fact("Features from", document.features),
+        Fact("Begins with", design.weights_sha256[:12] or "nothing", "weights"),
         Fact("Data", document.data),
         Fact("Assumed", f"{document.minutes_per_slice:g} min", "to draw one slice"),
         Fact("Computed by", document.engine, f"brs {document.version}"),
