@@ -151,11 +151,12 @@ def tested(
 @count_option("--slices", 24, "Slices of every case.")
 @count_option("--matrix", 160, "Rows and columns of a slice.")
 @count_option("--epochs", 0, "Of both trainings; 0 takes the demo's and 6.")
+@count_option("--grid", 0, "Of the network's input; 0 takes the checkpoint's own.")
 @click.option("--out", default="finetune.json", type=click.Path(path_type=Path))
 def main(weights: Path, style: str, out: Path, **counts: int) -> None:
     """Compare a fine-tuned checkpoint with a network trained from nothing."""
     checkpoint = read_checkpoint(weights)
-    grid = checkpoint.manifest.grid_px
+    grid = counts["grid"] or checkpoint.manifest.grid_px
     few = counts["few"]
     size = Size(*(counts[k] for k in ("many", "check", "test", "slices", "matrix")))
     tuning, config = (
