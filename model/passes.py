@@ -1,31 +1,40 @@
-"""Passes over stored cases that change no weight: statistics, and validation."""
+"""Passes that change no weight: statistics, and validation on stored cases."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.batches import Feed, batches
 from model.dataset import SliceIndex
+from model.engine import Engine
 from model.parallel import ALONE, Ranks
 from model.torch_runner import slices_at_once
 
 BATCH = 8
 
 
-@torch.inference_mode()
 def calibrate(network: nn.Module, order: Sequence[SliceIndex], feed: Feed) -> None:
     """Set BatchNorm's statistics to their mean over the slices of ``order``."""
+    inputs = (slices for slices, _ in batches(order, BATCH, feed))
+    measure_statistics(network, inputs, feed.engine)
+
+
+@torch.inference_mode()
+def measure_statistics(
+    network: nn.Module, inputs: Iterable[Tensor], engine: Engine
+) -> None:
+    """Set BatchNorm's statistics to their mean over batches of network inputs."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
     network.train()
-    for number, (slices, _) in enumerate(batches(order, BATCH, feed), 1):
+    for number, slices in enumerate(inputs, 1):
         for norm in norms:
             # A cumulative mean. By a momentum of None the device would be waited for.
             norm.momentum = 1 / number
-        with feed.engine.autocast():
+        with engine.autocast():
             network(slices)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -27,6 +27,7 @@ from model.engine import Engine
 from model.errors import TrainingError
 from model.loss import dice_loss
 from model.network import new_network
+from model.passes import measure_statistics
 from model.pretraining.bank import Bank
 from model.pretraining.echo import echoed, reach
 from model.pretraining.recipe import Limits, Recipe, Spent, share_of
@@ -205,30 +206,19 @@ def _keep(run: _Run, desk: Desk, stage: Stage) -> None:
     desk.folder.mkdir(parents=True, exist_ok=True)
     write_state(desk.folder / STATE_FILE, _both(run), run.optimizer, progress)
     average = copy.deepcopy(run.average)
-    measure_statistics(average, run.recipe, desk, stage)
-    desk.publish(average, run.spent, stage)
+    inputs = _calibration_inputs(run.recipe, desk, stage)
+    measure_statistics(average, inputs, desk.engine)
+    desk.publish(average.eval(), run.spent, stage)
 
 
-@torch.no_grad()
-def measure_statistics(
-    network: nn.Module, recipe: Recipe, desk: Desk, stage: Stage
-) -> None:
-    """Set BatchNorm's statistics to their mean over batches of their own seed."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative mean instead of a moving one
-    network.train()
+def _calibration_inputs(recipe: Recipe, desk: Desk, stage: Stage) -> Iterator[Tensor]:
+    """Yield the slices of batches of their own seed."""
     seed = recipe.seed + CALIBRATION_SEED
     data = Batches(desk.bank, recipe.mix, seed, stage)
     groups = _drawn(data, range(recipe.calibration_batches), desk)
     for number, group in enumerate(groups):
         slices, _ = data.crop(number, group)
-        with desk.engine.autocast():
-            network(slices.to(memory_format=torch.channels_last))
-    for norm in norms:
-        norm.momentum = 0.1
-    network.eval()
+        yield slices.to(memory_format=torch.channels_last)
 
 
 def _log(run: _Run, desk: Desk, stage: Stage, share: float) -> None:
