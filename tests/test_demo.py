@@ -1,9 +1,9 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sessions import untrained_checkpoint
 
-from model.checkpoint import Checkpoint, Manifest
-from model.network import new_network
 from plugin.demo import _quick
 
 
@@ -21,17 +21,10 @@ from plugin.demo import _quick
 def test_the_demo_takes_the_smallest_grid_that_a_checkpoint_knows(
     config: dict[str, Any], grid_px: int
 ) -> None:
-    manifest = Manifest(
-        package_version="1",
-        grid_px=192,
-        fold=0,
-        seed=0,
-        training_cases=(),
-        config=config,
-        metrics={},
-        footprint={},
+    made = untrained_checkpoint()
+    checkpoint = replace(
+        made, manifest=replace(made.manifest, grid_px=192, config=config)
     )
-    checkpoint = Checkpoint(new_network(seed=0), manifest)
     quick = _quick(checkpoint)
     assert quick.manifest.grid_px == grid_px
     assert quick.network is checkpoint.network
