@@ -179,9 +179,8 @@ def flop_limit(
     Tried are a matrix product, and the convolution that most of the network is. 0
     takes as many ``repeats`` and as large a ``side`` as keep the device busy.
     """
-    on_gpu = engine.device.startswith("cuda")
-    repeats = repeats or (GPU_REPEATS if on_gpu else CPU_REPEATS)
-    side = side or (GPU_SIDE if on_gpu else CPU_SIDE)
+    repeats = repeats or (GPU_REPEATS if engine.on_gpu else CPU_REPEATS)
+    side = side or (GPU_SIDE if engine.on_gpu else CPU_SIDE)
     rates = {
         name: work / min(timed(run) for _ in range(repeats + 1))
         for name, work, run in _products(engine, side)
@@ -198,7 +197,7 @@ def _products(
     import torch
 
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16}[engine.precision]
-    wait = torch.cuda.synchronize if engine.device.startswith("cuda") else _no_wait
+    wait = torch.cuda.synchronize if engine.on_gpu else _no_wait
     ones = partial(torch.ones, dtype=kind, device=engine.device)
     square, channels = ones(side, side), side // 6
     yield "matrix product", 2 * side**3, lambda: (square @ square, wait())
@@ -215,15 +214,14 @@ def _no_wait() -> None:
 
 def named(name: str, engine: Engine) -> str:
     """Return the name of a result: a GPU's does not replace a CPU's."""
-    return f"{name}-cuda" if engine.device.startswith("cuda") else name
+    return f"{name}-cuda" if engine.on_gpu else name
 
 
 def tf32_notes(engine: Engine) -> tuple[str, ...]:
     """Return what fp32 means on a GPU, unless it means fp32."""
     import torch
 
-    on_gpu = engine.device.startswith("cuda")
-    loose = on_gpu and torch.backends.cudnn.allow_tf32
+    loose = engine.on_gpu and torch.backends.cudnn.allow_tf32
     return ("fp32 here is TF32 in cuDNN's convolutions",) if loose else ()
 
 

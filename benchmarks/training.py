@@ -71,7 +71,7 @@ def step(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if engine.device.startswith("cuda"):
+        if engine.on_gpu:
             torch.cuda.synchronize()
 
     return run

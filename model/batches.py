@@ -110,7 +110,7 @@ class Resident:
 
 def open_feed(cases: CaseStore, case_ids: Sequence[str], engine: Engine) -> Feed:
     """Return what feeds an engine: its own memory where half of that is enough."""
-    if not engine.device.startswith("cuda"):
+    if not engine.on_gpu:
         return Mapped(cases, engine)
     needed = sum(_bytes(cases.info(case_id)) for case_id in case_ids)
     free, _ = torch.cuda.mem_get_info(engine.device)

@@ -24,6 +24,11 @@ class Engine:
     def __str__(self) -> str:
         return f"{self.runtime}-{self.device}-{self.precision}"
 
+    @property
+    def on_gpu(self) -> bool:
+        """Say whether the device is an NVIDIA GPU."""
+        return self.device.startswith("cuda")
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which PyTorch runs the forward pass."""
         import torch

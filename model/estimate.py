@@ -142,7 +142,7 @@ def _slices(case_ids: Sequence[str], lab: Lab) -> int:
 
 
 def _wait(engine: Engine) -> None:
-    if engine.device.startswith("cuda"):
+    if engine.on_gpu:
         torch.cuda.synchronize()
 
 

@@ -138,7 +138,7 @@ class Crew:
             partial(_perform, lab),
             tasks,
             label="cells",
-            gpu=lab.engine.device.startswith("cuda"),
+            gpu=lab.engine.on_gpu,
             stop=stop,
             key=lambda task: f"cell-{task.cell.key}",
         )

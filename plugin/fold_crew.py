@@ -35,7 +35,7 @@ def fitted_by(crew: Crew, start: Path | None) -> Elsewhere:
             replace(options, start=None, elsewhere=None, alone=crew.alone()),
         )
         weights = (start.resolve(), sha256) if start else None
-        gpu = options.engine.device.startswith("cuda")
+        gpu = options.engine.on_gpu
         return crew.map(partial(fit_at, there, weights), folds, label="folds", gpu=gpu)
 
     return fit_each

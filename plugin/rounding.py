@@ -18,7 +18,7 @@ def processor_of(engine: Engine) -> str:
         return f"{cpu_type()}: {' '.join(capabilities())}"
     import torch
 
-    if engine.device.startswith("cuda"):
+    if engine.on_gpu:
         return str(torch.cuda.get_device_name(engine.device))
     return f"{cpu_type()}: {torch.backends.cpu.get_cpu_capability()}"
 

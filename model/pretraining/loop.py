@@ -157,7 +157,7 @@ def _drawn(data: Batches, steps: Sequence[int], desk: Desk) -> Iterator[Batch]:
         batch_size=None,
         sampler=steps,
         num_workers=desk.workers,
-        pin_memory=device.startswith("cuda"),
+        pin_memory=desk.engine.on_gpu,
     )
     for slices, masks in loader:
         yield (
