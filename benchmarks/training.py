@@ -43,6 +43,11 @@ GFLOP_PER_SLICE_AT_256 = 207.0
 """Forward and backward."""
 
 
+def training_flop(slices: int, grid: int) -> float:
+    """Return the operations, forward and backward, of so many slices."""
+    return slices * GFLOP_PER_SLICE_AT_256 * (grid / 256) ** 2 * 1e9
+
+
 def step(
     engine: Engine,
     inputs: torch.Tensor,
@@ -154,7 +159,7 @@ def compare_steps(
     if compiled:
         run = step(best, inputs, masks, channels_last=True, compiled=True)
         ways.append(Way(f"torch.compile ({best}), after its first step", run))
-    flop = batch * GFLOP_PER_SLICE_AT_256 * (grid / 256) ** 2 * 1e9
+    flop = training_flop(batch, grid)
     result = compare(
         "one training step",
         ways,

@@ -26,7 +26,7 @@ from benchmarks.measure import flop_limit, named, peak_mib, publish
 from benchmarks.options import count_option, device_option, out_option
 from benchmarks.phantom_cases import draw
 from benchmarks.trainers import Method, Task, Trainer, methods
-from benchmarks.training import GFLOP_PER_SLICE_AT_256
+from benchmarks.training import training_flop
 from model.carbon import Footprint
 from model.dataset import Fold
 from model.energy_log import EnergyLog
@@ -148,8 +148,7 @@ def task_of(
 
 def flop_of(task: Task) -> float:
     """Return the operations of an epoch."""
-    share = (task.config.grid_px / 256) ** 2
-    return len(task.order(0)) * GFLOP_PER_SLICE_AT_256 * share * 1e9
+    return training_flop(len(task.order(0)), task.config.grid_px)
 
 
 def measure(task: Task, best: Engine, *, gzip_epochs: int, out: Path) -> None:
