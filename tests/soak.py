@@ -29,6 +29,7 @@ UNDER_WAY: Final = 4
 AFTER: Final = 3
 """Studies after the last fault."""
 BUSY, REFUSED = 0xA700, 0xA900
+FAILURES: Final = (Kind.RETRY, Kind.RECOVERED, Kind.PARKED, Kind.GAVE_UP)
 POLL_S: Final = 0.05
 ALL: Final = 1 << 30
 ANYWHERE: Final = "anywhere"
@@ -64,6 +65,7 @@ class Soak:
         self._orders = orders
         self._rng = rng
         self._armed: list[tuple[str, str]] = []
+        self._spoilt: list[Event] = []
         self._end_s = 0.0
         self.pacs = pacs
         self.routers = routers
@@ -110,6 +112,11 @@ class Soak:
         journals = [job.journal for job in self.jobs() if job.journal is not None]
         return [e for journal in journals for e in journal.events if e.kind in kinds]
 
+    def failures(self) -> list[Event]:
+        """Return what went wrong by all journals, spoilt ones included."""
+        spoilt = [event for event in self._spoilt if event.kind in FAILURES]
+        return spoilt + self.events(*FAILURES)
+
     # faults
 
     def _kill(self, role: str, step: str) -> None:
@@ -143,10 +150,14 @@ class Soak:
         self._answer(REFUSED, coming)
 
     def _answer(self, status: int, coming: Iterator[Study]) -> None:
-        """Let the PACS refuse one mask so."""
-        before, self.pacs.status = self.pacs.refusals, status
+        """Let the PACS refuse masks so until a job has written that down."""
+        self.pacs.status = status
         self._send(coming, 1)
-        self._wait(lambda: self.pacs.refusals > before, "a refusal by the PACS")
+        cause = f"c-store-{status:04x}"
+        self._wait(
+            lambda: any(event.cause == cause for event in self.failures()),
+            f"a job to fail by {cause}",
+        )
         self.pacs.status = SUCCESS
 
     def _fill_disk(self, coming: Iterator[Study]) -> None:
@@ -170,10 +181,11 @@ class Soak:
     def _spoil_journal(self) -> bool:
         resting = self.jobs(State.INCOMING, State.QUEUED, State.DONE)
         try:
-            path = self._rng.choice(resting).folder / "job.json"
-            path.write_bytes(self._rng.randbytes(100))
+            job = self._rng.choice(resting)
+            (job.folder / "job.json").write_bytes(self._rng.randbytes(100))
         except (IndexError, FileNotFoundError):
             return False
+        self._spoilt += job.journal.events if job.journal is not None else ()
         return True
 
     # meanwhile

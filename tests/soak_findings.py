@@ -8,14 +8,12 @@ from pathlib import Path
 import pydicom
 from soak import Soak
 
-from plugin.jobs import Kind, Listed, State
+from plugin.jobs import Listed, State
 from plugin.queue.disk import same
 from plugin.receiving.identity import sop_key
 from plugin.receiving.landing import IMAGES
 from plugin.service.deliveries import Deliveries, Sent
 from plugin.service.handling import HOLD, RESULT, stored_mask
-
-FAILURES = (Kind.RETRY, Kind.RECOVERED, Kind.PARKED, Kind.GAVE_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def look(soak: Soak) -> Findings:
     """Return the findings of a soak that is over."""
     jobs = soak.jobs(State.DONE)
     given = Counter(soak.pacs.stored)
-    failures = soak.events(*FAILURES)
+    failures = soak.failures()
     return Findings(
         lost=tuple(str(path) for path in lost(soak)),
         twice=tuple(uid for uid, times in given.items() if times > 1),

@@ -31,7 +31,6 @@ class Pacs:
     status: int = SUCCESS
     """What it answers to a C-STORE."""
     stored: list[str] = field(default_factory=list)
-    refusals: int = 0
     _server: Any = None
 
     def come(self) -> None:
@@ -52,7 +51,6 @@ class Pacs:
 
     def _store(self, event: evt.Event) -> int:
         if self.status != SUCCESS:
-            self.refusals += 1
             return self.status
         self.stored.append(str(cast(C_STORE, event.request).AffectedSOPInstanceUID))
         return SUCCESS
