@@ -32,12 +32,14 @@ from benchmarks.options import (
     out_option,
     repeats_option,
 )
-from model.batches import Resident
+from model.batches import Batch, Resident
 from model.dataset import CaseInfo, CaseStore
 from model.engine import Engine, choose_engine
 from model.loss import dice_loss
 from model.network import new_network
+from model.parallel import ALONE, Shared
 from model.preprocess import network_input
+from model.step import Learner
 
 GFLOP_PER_SLICE_AT_256 = 207.0
 """Forward and backward."""
@@ -48,22 +50,16 @@ def training_flop(slices: int, grid: int) -> float:
     return slices * GFLOP_PER_SLICE_AT_256 * (grid / 256) ** 2 * 1e9
 
 
-def step(
-    engine: Engine,
-    inputs: torch.Tensor,
-    masks: torch.Tensor,
-    *,
-    channels_last: bool,
-    compiled: bool = False,
+def plain_step(
+    engine: Engine, batch: Batch, *, channels_last: bool, compiled: bool = False
 ) -> Callable[[], object]:
-    """Return a run of one step as `model.train` takes it, or as one writes it first.
+    """Return a run of one step as one writes it first.
 
-    ``compiled`` is what `model.train` does not do: the network by torch.compile.
+    ``compiled`` is the network by torch.compile, which `model.train` does not use.
     """
     network = new_network(seed=0).train().to(engine.device)
-    foreach = True if channels_last else None  # None: as PyTorch chooses
-    optimizer = RAdam(network.parameters(), lr=1e-3, foreach=foreach)
-    inputs, masks = inputs.to(engine.device), masks.to(engine.device)
+    optimizer = RAdam(network.parameters(), lr=1e-3)
+    inputs, masks = _there(engine, batch)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
         inputs = inputs.to(memory_format=torch.channels_last)
@@ -76,10 +72,35 @@ def step(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        if engine.on_gpu:
-            torch.cuda.synchronize()
+        _wait(engine)
 
     return run
+
+
+def our_step(engine: Engine, batch: Batch) -> Callable[[], object]:
+    """Return a run of one step as `model.train` takes it, after its first."""
+    network = new_network(seed=0).train().to(engine.device)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = RAdam(network.parameters(), lr=1e-3, foreach=True)
+    learner = Learner(Shared(network, ALONE), optimizer, engine)
+    inputs, masks = _there(engine, batch)
+    inputs = inputs.to(memory_format=torch.channels_last)
+    learner.step(inputs, masks)
+
+    def run() -> None:
+        learner.step(inputs, masks)
+        _wait(engine)
+
+    return run
+
+
+def _there(engine: Engine, batch: Batch) -> Batch:
+    return batch[0].to(engine.device), batch[1].to(engine.device)
+
+
+def _wait(engine: Engine) -> None:
+    if engine.on_gpu:
+        torch.cuda.synchronize()
 
 
 def from_gzip(folder: Path, order: list[int]) -> np.ndarray:
@@ -148,16 +169,18 @@ def compare_steps(
     """Time a step on a device, ``best`` being what brs trains with there."""
     torch.manual_seed(0)
     inputs = torch.rand(batch, 2, grid, grid)
-    masks = (torch.rand(batch, 1, grid, grid) > 0.7).float()
+    given = inputs, (torch.rand(batch, 1, grid, grid) > 0.7).float()
     plain = Engine(best.device, "fp32")
     ways = [
-        Way("fp32, as it comes", step(plain, inputs, masks, channels_last=False)),
-        Way("fp32, channels last", step(plain, inputs, masks, channels_last=True)),
+        Way("fp32, as it comes", plain_step(plain, given, channels_last=False)),
+        Way("fp32, channels last", plain_step(plain, given, channels_last=True)),
     ]
-    if best != plain:
-        ways.append(Way(f"brs ({best})", step(best, inputs, masks, channels_last=True)))
+    if best.on_gpu:
+        run = plain_step(best, given, channels_last=True)
+        ways.append(Way("bf16, channels last", run))
+    ways.append(Way(f"brs ({best})", our_step(best, given)))
     if compiled:
-        run = step(best, inputs, masks, channels_last=True, compiled=True)
+        run = plain_step(best, given, channels_last=True, compiled=True)
         ways.append(Way(f"torch.compile ({best}), after its first step", run))
     flop = training_flop(batch, grid)
     result = compare(

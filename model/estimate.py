@@ -16,11 +16,12 @@ from model.energy_log import EnergyLog
 from model.engine import Engine
 from model.experiment import Cell, Design, Pool, cells, order, select
 from model.inference import predict
-from model.loss import dice_loss
+from model.parallel import ALONE, Shared
 from model.progress import TrainConfig
 from model.selection import NETWORK_STRATEGIES
+from model.step import Learner
 
-STEPS, WARM_STEPS = 3, 1
+STEPS, WARM_STEPS = 3, 2
 SLICES = 8
 COARSE_COST = 0.25
 """Half the rows and columns."""
@@ -56,6 +57,7 @@ def measure_pace(config: TrainConfig, lab: Lab) -> Pace:
     shape = (max(config.batch, SLICES), 2, config.grid_px, config.grid_px)
     voxels = rng.random(shape, np.float32)
     optimizer = torch.optim.RAdam(network.parameters(), lr=1e-6, foreach=True)
+    learner = Learner(Shared(network, ALONE), optimizer, lab.engine, config.accumulate)
     slices = torch.from_numpy(voxels[: config.batch]).to(lab.engine.device)
     masks = (slices[:, :1] > 0.5).float()
 
@@ -63,11 +65,7 @@ def measure_pace(config: TrainConfig, lab: Lab) -> Pace:
         network.train()
         started = time.monotonic()
         for _ in range(count):
-            with lab.engine.autocast():
-                logits = network(slices)
-            optimizer.zero_grad(set_to_none=True)
-            dice_loss(logits.float(), masks).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            learner.step(slices, masks)
         _wait(lab.engine)
         return (time.monotonic() - started) / count
 

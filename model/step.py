@@ -11,7 +11,7 @@ statistics of each part, as it would with smaller batches.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,10 @@ from model.batches import Batch
 from model.engine import Engine
 from model.loss import dice_loss_of, dice_sums
 from model.parallel import Shared
+from model.recorded import Recorder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Learner:
     """What a step changes, and what computes it."""
 
@@ -32,6 +33,13 @@ class Learner:
     engine: Engine
     accumulate: int = 1
     """Parts in which a batch is computed."""
+    recorder: Recorder = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Get ready to record whole batches."""
+        groups = self.optimizer.param_groups
+        parameters = [each for group in groups for each in group["params"]]
+        self.recorder = Recorder(parameters)
 
     def step(self, slices: Tensor, masks: Tensor) -> Tensor:
         """Change the weights once; return the Dice loss of the whole batch.
@@ -40,9 +48,14 @@ class Learner:
         """
         self.optimizer.zero_grad(set_to_none=True)
         parts = _parts(slices, masks, self.accumulate)
-        loss = self._whole(*parts[0]) if len(parts) == 1 else self._in_parts(parts)
+        loss = self._at_once(parts[0]) if len(parts) == 1 else self._in_parts(parts)
         self.optimizer.step()
         return loss.detach()
+
+    def _at_once(self, batch: Batch) -> Tensor:
+        if self.engine.on_gpu and self.shared.ranks.count == 1:
+            return self.recorder.loss(self._whole, batch)
+        return self._whole(*batch)
 
     def _whole(self, slices: Tensor, masks: Tensor) -> Tensor:
         with self._sums(slices, masks) as sums:

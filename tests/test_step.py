@@ -12,11 +12,12 @@ from torch.optim import SGD, RAdam
 
 from model import batches as batches_module
 from model import bf16_probe
-from model.batches import Mapped, Resident, batches, open_feed
+from model.batches import Mapped, Resident, batches, halved, open_feed
 from model.dataset import CaseStore
 from model.engine import Engine, choose_engine
 from model.loss import dice_loss
 from model.parallel import ALONE, Shared
+from model.recorded import Recorder
 from model.step import Learner
 
 CPU = Engine("cpu", "fp32")
@@ -138,18 +139,52 @@ def test_cases_stay_on_a_gpu_where_half_of_its_free_memory_holds_them(
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_an_epoch_on_a_gpu_never_waits_for_it(store: CaseStore) -> None:
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("parts", [1, 2])
+def test_an_epoch_on_a_gpu_never_waits_for_it(store: CaseStore, parts: int) -> None:
     network, engine = small_network().cuda(), Engine("cuda", "bf16")
     optimizer = RAdam(network.parameters(), foreach=True)
-    there = Learner(Shared(network, ALONE), optimizer, engine, 2)
+    there = Learner(Shared(network, ALONE), optimizer, engine, parts)
     feed = Resident(store, ("a", "b"), engine)
-    there.step(*next(all_of(feed)))
+    for _ in range(2):  # until every shape of a batch is recorded
+        for slices, masks in all_of(feed):
+            there.step(slices, masks)
     torch.cuda.set_sync_debug_mode("error")
     try:
         losses = [there.step(slices, masks) for slices, masks in all_of(feed)]
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert 0 < float(torch.stack(losses).mean()) < 1
+
+
+def epochs_on_a_gpu(store: CaseStore) -> tuple[list[float], nn.Module]:
+    """Train four short epochs, two at half the size; the last batch is smaller."""
+    engine = Engine("cuda", "fp32")
+    network = small_network().cuda().to(memory_format=torch.channels_last)
+    optimizer = SGD(network.parameters(), lr=0.1)
+    there = Learner(Shared(network, ALONE), optimizer, engine)
+    feed = Resident(store, ("a", "b"), engine)
+    losses = []
+    for epoch in range(4):
+        torch.manual_seed(epoch)
+        optimizer.param_groups[0]["lr"] = 0.1 / (1 + epoch)
+        for slices, masks in all_of(feed):
+            given = halved(slices, masks) if epoch < 2 else (slices, masks)
+            losses.append(there.step(*given))
+    return torch.stack(losses).tolist(), network
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_recorded_steps_give_the_weights_of_steps_as_they_come(
+    store: CaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses, network = epochs_on_a_gpu(store)
+    monkeypatch.setattr(Recorder, "loss", lambda _, compute, batch: compute(*batch))
+    plain_losses, plain = epochs_on_a_gpu(store)
+    assert losses == pytest.approx(plain_losses, abs=1e-4)
+    found, expected = network.state_dict(), plain.state_dict()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
