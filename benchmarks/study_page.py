@@ -1,0 +1,159 @@
+"""Write the page of the study from the tables that ``brs experiment`` left.
+
+    python -m benchmarks.study_page > docs/study.md
+
+A run is a folder under ``benchmarks/results/study``: the study's own files, and
+``run.json`` with what they do not say (title, command, machine, notes, figures).
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.options import RESULTS
+from model.study import COMMON, UNSELECTED
+
+STUDY = RESULTS / "study"
+UNKNOWN = "unknown"
+HEAD = """# The study, on synthetic patients
+
+Does it matter which sessions are annotated first? `brs experiment` trains the paper's
+network on what each strategy selects, and tests it on patients that no selection may
+hold. **All patients here are synthetic**: 58 of one scanner, 12 slices each, annotated
+with their known masks. They say whether the program works and what such a study can
+tell, not what would come out on yours: for that [run it](how-to/experiment.md) on your
+own annotated sessions.
+"""
+TEST_SETS = {
+    COMMON: "Tested on the same patients, kept out of every selection",
+    UNSELECTED: "Tested on what each selection left over, as in the paper",
+}
+HEADS = (
+    *("share", "strategy", "patients", "Dice, 95 % interval", "HD95, mm"),
+    *("Wh a training", "minutes", "against random: Dice", "p, Holm", "verdict"),
+)
+Row = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One study as its files tell it."""
+
+    facts: dict[str, Any]
+    document: dict[str, Any]
+    rows: tuple[Row, ...]
+    comparisons: tuple[Row, ...]
+    cells: tuple[Row, ...]
+
+
+def read(folder: Path) -> Run:
+    """Return the run in a folder."""
+    return Run(
+        facts=json.loads((folder / "run.json").read_text()),
+        document=json.loads((folder / "experiment.json").read_text()),
+        rows=_table(folder / "table.csv"),
+        comparisons=_table(folder / "comparisons.csv"),
+        cells=_table(folder / "cells.csv"),
+    )
+
+
+def page(runs: Sequence[Run]) -> str:
+    """Return the page as Markdown."""
+    return "\n".join([HEAD, *("\n".join(section(run)) for run in runs)])
+
+
+def section(run: Run) -> Iterator[str]:
+    """Yield the lines of one study."""
+    yield f"## {run.facts['title']}\n"
+    yield f"```sh\n{run.facts['command']}\n```\n"
+    yield f"{_size(run)} {run.facts['machine']}\n"
+    yield from (f"{note}\n" for note in run.facts["notes"])
+    yield from (f"![{told}](images/{path})\n" for path, told in run.facts["figures"])
+    for test, told in TEST_SETS.items():
+        if rows := [row for row in run.rows if row["test"] == test]:
+            yield f"### {told} ({_patients(rows)})\n"
+            yield f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}"
+            yield from (_line(row, run) for row in rows)
+            yield ""
+
+
+def _size(run: Run) -> str:
+    """Say how much was trained, and what that took."""
+    trained, missing = len({cell["key"] for cell in run.cells}), run.document["missing"]
+    of = f"{trained} of {trained + missing} trainings" if missing else f"{trained}"
+    kwh = [cell["energy_kwh"] for cell in _once(run.cells)]
+    energy = UNKNOWN if UNKNOWN in kwh else f"{1e3 * sum(map(float, kwh)):.1f} Wh"
+    minutes = sum(float(cell["duration_s"]) for cell in _once(run.cells)) / 60
+    took = f"{minutes:.1f} minutes of training, energy {energy}"
+    whole = "" if missing else " trainings"
+    return f"{of}{whole} on `{run.document['engine']}`: {took}."
+
+
+def _once(cells: Sequence[Row]) -> list[Row]:
+    """Return each training once, however many selections share it."""
+    return list({cell["key"]: cell for cell in cells}.values())
+
+
+def _patients(rows: Sequence[Row]) -> str:
+    counts = [int(row["test_patients"]) for row in rows]
+    low, high = min(counts), max(counts)
+    return f"{low} patients" if low == high else f"{low} to {high} patients"
+
+
+def _line(row: Row, run: Run) -> str:
+    cells = (
+        f"{float(row['proportion']):.0%}",
+        row["strategy"],
+        row["patients"],
+        _interval(row, "dice", ".3f"),
+        f"{float(row['hd95_mm']):.1f}",
+        _wh(row["energy_kwh"]),
+        f"{float(row['annotation_minutes']):.0f}",
+        *_against_random(row, run),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _against_random(row: Row, run: Run) -> tuple[str, str, str]:
+    """Return difference, p and verdict; nothing for random itself."""
+    same = ("test", "proportion", "strategy")
+    for found in run.comparisons:
+        if all(found[key] == row[key] for key in same):
+            p = found["p_holm"] and f"{float(found['p_holm']):.3f}"
+            return _interval(found, "dice", "+.3f"), p, found["verdict"]
+    return "", "", ""
+
+
+def _interval(row: Row, name: str, form: str) -> str:
+    mean, low, high = (
+        format(float(row[key]), form) for key in (name, f"{name}_low", f"{name}_high")
+    )
+    return f"{mean} ({low} to {high})"
+
+
+def _wh(kwh: str) -> str:
+    return kwh if kwh in ("", UNKNOWN) else f"{1e3 * float(kwh):.2f}"
+
+
+def _table(path: Path) -> tuple[Row, ...]:
+    with path.open(newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+@click.command()
+@click.argument(
+    "folder", type=click.Path(file_okay=False, path_type=Path), default=STUDY
+)
+def main(folder: Path) -> None:
+    """Print the page of all studies in a folder."""
+    runs = [read(path) for path in sorted(folder.iterdir()) if path.is_dir()]
+    click.echo(page(runs), nl=False)
+
+
+if __name__ == "__main__":
+    main()
