@@ -59,11 +59,11 @@ def has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
-def ready(engine: Engine) -> Runner:
+def ready(engine: Engine, grid: int) -> Runner:
     """Return the network ready to run on an engine."""
     network = new_network(seed=0)
     if engine.runtime == "torch":
-        return as_runner(network, engine)
+        return as_runner(network, engine, grid)
     from model.openvino_runner import OpenVinoRunner
 
     weights = {name: t.numpy() for name, t in network.eval().state_dict().items()}
@@ -88,7 +88,7 @@ def ways(found: Sequence[Engine], inputs: NDArray[np.float32]) -> list[Way]:
     """Return plain PyTorch and then every engine, on the same slices."""
     plain = Plain(found[0].device)
     first = Way("torch eager fp32, as it comes", partial(plain.logits, inputs))
-    runs = ((str(engine), ready(engine)) for engine in found)
+    runs = ((str(engine), ready(engine, inputs.shape[-1])) for engine in found)
     return [first, *(Way(name, partial(run.logits, inputs)) for name, run in runs)]
 
 

@@ -56,7 +56,7 @@ def look(
     temperature: float | None,
 ) -> Look:
     """Return what ``network`` makes of a stack (slices, 2, rows, columns)."""
-    runner = as_runner(network, engine)
+    runner = as_runner(network, engine, voxels.shape[-1])
     plain = predict_logits(voxels, runner, engine)
     turned = predict_logits(voxels[..., ::-1], runner, engine)[..., ::-1]
     return Look(

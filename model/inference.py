@@ -70,7 +70,7 @@ def predict_logits(
     Where a batch does not fit into the device's memory, half of it is tried, down to
     one slice.
     """
-    runner = as_runner(network, engine)
+    runner = as_runner(network, engine, voxels.shape[-1])
     out = np.empty((len(voxels), *voxels.shape[2:]), np.float32)
     size, done = runner.batch, 0
     while done < len(voxels):
@@ -88,10 +88,10 @@ def predict_logits(
     return out
 
 
-def as_runner(network: "nn.Module | Runner", engine: Engine) -> Runner:
-    """Return a network ready to run; PyTorch is imported only for its own."""
+def as_runner(network: "nn.Module | Runner", engine: Engine, grid_px: int) -> Runner:
+    """Return a network ready for slices of a grid; PyTorch is imported for its own."""
     if isinstance(network, Runner):
         return network
     from model.torch_runner import TorchRunner
 
-    return TorchRunner(network, engine)
+    return TorchRunner(network, engine, grid_px)

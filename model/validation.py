@@ -41,7 +41,7 @@ def held_out(
     slices: list[SliceScore] = []
     cases: list[CaseScore] = []
     seen: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
-    runner = as_runner(network, engine)
+    runner = as_runner(network, engine, infos[0].grid_px)
     for case_id in case_ids:
         logits = predict_logits(store.stack(case_id), runner, engine)
         of_slices, of_case = score_stored(store, case_id, logits >= 0)

@@ -23,7 +23,7 @@ from model.checkpoint import (
 from model.engine import Engine, choose_engine, may_have_gpu
 from model.errors import CheckpointError, DeviceError
 from model.fidelity import NEEDED_DICE, Fidelity, compare, held_out_slices
-from model.inference import Runner, as_runner
+from model.inference import as_runner
 from plugin.proofs import Proofs, Subject
 from plugin.rounding import processor_of
 
@@ -172,10 +172,10 @@ def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
 def _measure(path: Path, engine: Engine, grid_px: int) -> Fidelity:
     logger.info("%s: checking engine %s", path.name, engine)
     plain = Engine(engine.device, REFERENCE_PRECISION)
-    reference = _on(plain, path).network
-    found = compare(
-        _runner(path, engine), as_runner(reference, plain), held_out_slices(grid_px)
+    subject, reference = (
+        as_runner(_on(one, path).network, one, grid_px) for one in (engine, plain)
     )
+    found = compare(subject, reference, held_out_slices(grid_px))
     logger.info("%s: %s", engine, found)
     return found
 
@@ -198,7 +198,3 @@ def _ready_int8(path: Path, engine: Engine) -> ReadyCheckpoint:
     manifest = read_manifest(path)
     graph = read_graph(path, manifest.int8)
     return ReadyCheckpoint(OpenVinoRunner.of_graph(graph, engine), manifest)
-
-
-def _runner(path: Path, engine: Engine) -> Runner:
-    return as_runner(_on(engine, path).network, engine)

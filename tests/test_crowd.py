@@ -23,7 +23,7 @@ class Counted(TorchRunner):
     """A runner that takes two slices at once and remembers how many it was given."""
 
     def __init__(self) -> None:
-        super().__init__(small_network(), CPU)
+        super().__init__(small_network(), CPU, 32)
         self.batch = 2
         self.sizes: list[int] = []
 
@@ -53,7 +53,7 @@ def test_a_batch_is_filled_across_cases(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("batch", "grid_px", "expected"),
-    [(16, 256, 16), (16, 128, 64), (16, 96, 112), (16, 512, 16), (1, 32, 1)],
+    [(16, 256, 16), (16, 128, 64), (16, 192, 28), (2, 512, 1), (1, 32, 1)],
 )
 def test_smaller_slices_are_batched_by_their_pixels(
     batch: int, grid_px: int, expected: int, monkeypatch: pytest.MonkeyPatch

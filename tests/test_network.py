@@ -87,7 +87,7 @@ class Small(nn.Module):
 def test_a_batch_that_does_not_fit_is_halved_and_the_result_is_the_same() -> None:
     voxels, heard = torch.rand(10, 2, 8, 8).numpy(), list[float]()
     engine, small = Engine("cpu", "fp32"), Small(most=3)
-    runner = TorchRunner(small, engine)
+    runner = TorchRunner(small, engine, 8)
     runner.batch = 8
     found = predict(voxels, runner, engine, progress=heard.append)
     assert small.batches == [8, 4, 2, 2, 2, 2, 2]
