@@ -24,7 +24,7 @@ from model.study_figures import (
     selected_first,
 )
 from model.table import rows
-from plugin.reports.study_charts import carbon
+from plugin.reports.study_charts import carbon, coverage
 
 J_PER_G = 3.6e6 / 475
 """At the paper's 0.475 kg per kWh."""
@@ -157,3 +157,21 @@ def test_a_prediction_is_drawn_beside_the_annotation_over_its_slices() -> None:
         edges = [one.get_paths()[0].get_extents() for one in axes.collections]
         assert [e.x0 for e in edges] == [4 - 0.5, left - 0.5]
         assert [e.x1 for e in edges] == [12 - 0.5, left + 8 - 0.5]
+
+
+def test_coverage_is_shown_where_all_strategies_were_trained() -> None:
+    whole = study(rising)
+    part = replace(
+        whole,
+        results=tuple(
+            one
+            for one in whole.results
+            if (one.run.selection.strategy, one.run.selection.proportion)
+            != ("bag", 0.5)
+        ),
+    )
+    for made, share in ((whole, "50%"), (part, "25%")):
+        text = coverage(made, made.pool.candidates, rows(made)).text
+        assert f"at {share}" in text
+        assert "random" in text
+        assert "bag" in text

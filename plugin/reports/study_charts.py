@@ -1,5 +1,6 @@
 """The charts of a study's report, each with what it shows in words."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -94,7 +95,7 @@ def coverage(
     study: Study, candidates: Sequence[Candidate], rows: Sequence[Row]
 ) -> Section:
     """Return what each strategy covers of the BAG plane, and the BAG histograms."""
-    share = max(result.proportion for result in study.results)
+    share = _widest(study)
     features = [candidate.features for candidate in candidates]
     gaps = "; ".join(
         f"{row.strategy} {row.bag_gap:.2f}"
@@ -116,6 +117,14 @@ def coverage(
     ]
     charts = [Chart(figure, title, alt) for figure, title, alt in plots]
     return Section("coverage", "Coverage of the anatomy", text=text, charts=charts)
+
+
+def _widest(study: Study) -> float:
+    """Return the largest share that as many strategies as any were trained at."""
+    trained: defaultdict[float, set[str]] = defaultdict(set)
+    for result in study.results:
+        trained[result.proportion].add(result.strategy)
+    return max(trained, key=lambda share: (len(trained[share]), share))
 
 
 def predictions(pictures: Mapping[str, bytes]) -> list[Section]:
