@@ -33,9 +33,9 @@ own annotated sessions.
   10 %, where a network trained on one scanner's five patients is poor in any case. The
   other run, on another grid, does not see that difference. All else is not
   distinguishable.
-- On the test sets of the paper, which differ between strategies, more rows are *better*,
-  and two are *worse*, at differences of 0.01 to 0.12. Such tables alone do not tell a
-  strategy's merit from the ease of what it left over.
+- On the test sets of the paper, which differ between strategies, more rows are
+  *better*, and two are *worse*, at differences of 0.01 to 0.12. Such tables alone do
+  not tell a strategy's merit from the ease of what it left over.
 - More annotated patients help more than any choice among them.
 """
 TEST_SETS = {
