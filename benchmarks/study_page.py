@@ -17,9 +17,9 @@ import click
 
 from benchmarks.options import RESULTS
 from model.study import COMMON, UNSELECTED
+from model.trace import UNKNOWN
 
 STUDY = RESULTS / "study"
-UNKNOWN = "unknown"
 HEAD = """# The study, on synthetic patients
 
 Does it matter which sessions are annotated first? `brs experiment` trains the paper's
@@ -92,20 +92,15 @@ def section(run: Run) -> Iterator[str]:
 
 
 def _size(run: Run) -> str:
-    """Say how much was trained, and what that took."""
-    trained, missing = len({cell["key"] for cell in run.cells}), run.document["missing"]
-    of = f"{trained} of {trained + missing} trainings" if missing else f"{trained}"
-    kwh = [cell["energy_kwh"] for cell in _once(run.cells)]
+    """Say how much was trained, and what that took; shared trainings count once."""
+    cells = list({cell["key"]: cell for cell in run.cells}.values())
+    missing = run.document["missing"]
+    count = f"{len(cells)} of {len(cells) + missing}" if missing else len(cells)
+    kwh = [cell["energy_kwh"] for cell in cells]
     energy = UNKNOWN if UNKNOWN in kwh else f"{1e3 * sum(map(float, kwh)):.1f} Wh"
-    minutes = sum(float(cell["duration_s"]) for cell in _once(run.cells)) / 60
+    minutes = sum(float(cell["duration_s"]) for cell in cells) / 60
     took = f"{minutes:.1f} minutes of training, energy {energy}"
-    whole = "" if missing else " trainings"
-    return f"{of}{whole} on `{run.document['engine']}`: {took}."
-
-
-def _once(cells: Sequence[Row]) -> list[Row]:
-    """Return each training once, however many selections share it."""
-    return list({cell["key"]: cell for cell in cells}.values())
+    return f"{count} trainings on `{run.document['engine']}`: {took}."
 
 
 def _patients(rows: Sequence[Row]) -> str:
