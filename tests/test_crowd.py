@@ -53,7 +53,10 @@ def test_a_batch_is_filled_across_cases(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("batch", "grid_px", "expected"),
-    [(16, 256, 16), (16, 128, 64), (16, 192, 28), (2, 512, 1), (1, 32, 1)],
+    [
+        *((16, 256, 16), (16, 128, 64), (16, 96, 113), (16, 192, 28)),
+        *((16, 512, 4), (2, 512, 1), (1, 32, 1)),
+    ],
 )
 def test_smaller_slices_are_batched_by_their_pixels(
     batch: int, grid_px: int, expected: int, monkeypatch: pytest.MonkeyPatch
