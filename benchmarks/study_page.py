@@ -46,6 +46,8 @@ HEADS = (
     *("share", "strategy", "patients", "Dice, 95 % interval", "HD95, mm"),
     *("Wh a training", "minutes", "against random: Dice", "p, Holm", "verdict"),
 )
+BASELINE = "random"
+SMALLEST_P = 0.001
 Row = dict[str, str]
 
 
@@ -125,12 +127,19 @@ def _line(row: Row, run: Run) -> str:
 
 def _against_random(row: Row, run: Run) -> tuple[str, str, str]:
     """Return difference, p and verdict; nothing for random itself."""
-    same = ("test", "proportion", "strategy")
+    asked = {key: row[key] for key in ("test", "proportion", "strategy")}
     for found in run.comparisons:
-        if all(found[key] == row[key] for key in same):
-            p = found["p_holm"] and f"{float(found['p_holm']):.3f}"
-            return _interval(found, "dice", "+.3f"), p, found["verdict"]
+        if asked.items() <= found.items() and found["baseline"] == BASELINE:
+            difference = _interval(found, "dice", "+.3f")
+            return difference, _p(found["p_holm"]), found["verdict"]
     return "", "", ""
+
+
+def _p(told: str) -> str:
+    """Return a probability to three places, and never as 0."""
+    if not told:
+        return ""
+    return f"{float(told):.3f}" if float(told) >= SMALLEST_P else f"< {SMALLEST_P}"
 
 
 def _interval(row: Row, name: str, form: str) -> str:

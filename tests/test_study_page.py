@@ -23,6 +23,7 @@ ROW = {
     "annotation_minutes": "24",
 }
 COMPARISON = ROW | {
+    "baseline": "random",
     "p_holm": "0.02",
     "verdict": "better",
     "dice": "0.1",
@@ -40,7 +41,10 @@ RUN = Run(
     },
     document={"engine": "torch-cpu-fp32", "missing": 0},
     rows=(ROW, ROW | {"strategy": "random", "energy_kwh": "0.0001"}),
-    comparisons=(COMPARISON,),
+    comparisons=(
+        COMPARISON | {"baseline": "stratified-random", "verdict": "?"},
+        COMPARISON,
+    ),
     cells=(CELL, CELL, CELL | {"key": "b"}),
 )
 
@@ -78,3 +82,10 @@ def test_each_row_has_its_difference_from_random() -> None:
         for line in told
     )
     assert "![A curve](images/curve.png)" in told
+
+
+def test_a_probability_is_never_zero() -> None:
+    for p_holm, told in (("0.0004", "< 0.001"), ("0.001", "0.001"), ("", "")):
+        sure = COMPARISON | {"p_holm": p_holm}
+        page = study_page.page([replace(RUN, comparisons=(sure,))])
+        assert f"(+0.050 to +0.200) | {told} | better |" in page
