@@ -47,7 +47,7 @@ demo: $(READY) ## The whole loop on a synthetic cohort, into brs-demo/
 	$(BIN)/brs demo --output brs-demo
 
 bench: $(READY) ## Measurements of about 20 minutes on a quiet machine, and their page
-	set -e; for one in start reading arrays "ranking --slices 80" "inference --grid 256" \
+	set -e; for one in start reading arrays ranking "inference --grid 256" \
 		"inference --grid 512 --repeats 3" "training --repeats 2" scaling transfers \
 		overlap seg_writing receiving queueing service "study_to_seg --grid 128 --repeats 2"; do \
 		$(BIN)/python -m benchmarks.$$one; done

@@ -213,8 +213,11 @@ def _no_wait() -> None:
 
 
 def named(name: str, engine: Engine) -> str:
-    """Return the name of a result: a GPU's does not replace a CPU's."""
-    return f"{name}-cuda" if engine.on_gpu else name
+    """Return the name of a result: a kind of processor replaces only its own.
+
+    Its kind is the device, and the precision that is fastest there.
+    """
+    return f"{name}-{engine.device}-{engine.precision}"
 
 
 def tf32_notes(engine: Engine) -> tuple[str, ...]:

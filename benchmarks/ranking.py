@@ -1,10 +1,11 @@
-"""What ranking costs: a session from its stored stack, and an order as pools grow.
+"""What ranking costs: one session from its stored stack to its features.
 
-python -m benchmarks.ranking --most 10000
+    python -m benchmarks.ranking
+
+How the order's cost grows with the pool is one of the axes of `benchmarks.scaling`.
 """
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,7 +19,6 @@ from model.bag import BagFeatures, TouchRule, measure
 from model.boundary import find_region
 from model.preprocess import Placement, to_stack
 from model.ranking import Candidate
-from model.selection import rank
 
 GRID_PX = 256
 STRATEGY = "bag"
@@ -65,16 +65,14 @@ def rate(session: Result, read_s: float) -> tuple[str, ...]:
 
 @click.command()
 @count_option("--slices", 160, "Slices of the session that is measured.")
-@count_option("--most", 10_000, "Sessions of the largest pool.")
 @repeats_option(3)
 @out_option
-def main(slices: int, most: int, repeats: int, out: Path) -> None:
-    """Time one session, and the order of 10, 100, ... sessions."""
+def main(slices: int, repeats: int, out: Path) -> None:
+    """Time one session."""
     stack = to_stack(*draw_study(slices=slices, matrix_px=512).phases[:2])
     with TemporaryDirectory() as place:
         path = Path(place) / "stack.npy"
         np.save(path, stack.voxels.astype(np.float16))
-        features = measured(path, stack.placement)
         read_s = min(timed(lambda: np.load(path)) for _ in range(3))
         session = compare(
             "one session from its stored stack to its features",
@@ -84,18 +82,6 @@ def main(slices: int, most: int, repeats: int, out: Path) -> None:
             limit=Limit("reading the stack, page cache warm", read_s),
         )
     publish(replace(session, notes=rate(session, read_s)), out, "ranking-session")
-    sizes = [size for size in (10, 100, 1_000, 10_000) if size <= most]
-    pools = {size: pool(features, size) for size in sizes}
-    order = compare(
-        f"the order of a pool by '{STRATEGY}', from features",
-        [
-            Way(f"{size} sessions", partial(rank, cases, strategy=STRATEGY, seed=0))
-            for size, cases in pools.items()
-        ],
-        repeats=repeats,
-        work="the whole nested order with its reasons; ratios below 1 are slower",
-    )
-    publish(order, out, "ranking-order")
 
 
 if __name__ == "__main__":

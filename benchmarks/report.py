@@ -4,7 +4,7 @@ python -m benchmarks.report > docs/performance.md
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -35,6 +35,12 @@ How engines are chosen and proven: [0031](adr/0031-inference-engines.md); what t
 network may skip: [0032](adr/0032-scope.md); how pixels are read:
 [0033](adr/0033-reading-pixels.md).
 """
+SUMMARY = """
+## At a glance
+
+| what | way | compared with | times faster | share of the limit | on |
+|---|---|---|---|---|---|
+"""
 GROWTH = """
 ## How cost grows
 
@@ -53,8 +59,31 @@ def page(results: Sequence[Result]) -> str:
     """Return the page as Markdown."""
     if not results:
         return HEAD + NONE_YET
-    figure = [GROWTH] if any("grows" in r.question for r in results) else []
-    return "\n".join([HEAD, *figure, *(section(result) for result in results)])
+    compared = [r for r in results if not _grows(r) and not r.are_parts]
+    glance = "\n".join(line for r in compared for line in at_a_glance(r))
+    figure = [GROWTH] if any(_grows(r) for r in results) else []
+    sections = (section(result) for result in results)
+    return "\n".join([HEAD, SUMMARY.lstrip("\n") + glance + "\n", *figure, *sections])
+
+
+def at_a_glance(result: Result) -> Iterator[str]:
+    """Yield the last way of a result beside the first, as a row; of one way nothing."""
+    first, last = result.timings[0], result.timings[-1]
+    if first is last:
+        return
+    limit = result.limit
+    share = f"{limit.seconds / last.median_s:.0%}" if limit else "unknown"
+    facts = result.machine
+    on = facts.get("gpu", f"{facts.get('cpu')}, {facts.get('cores')} cores")
+    cells = (
+        _title(result.question),
+        last.name,
+        first.name,
+        f"**{result.ratio(last):.2f}**",
+        share,
+        on.split(", CUDA")[0],
+    )
+    yield f"| {' | '.join(cells)} |"
 
 
 def section(result: Result) -> str:
@@ -105,6 +134,10 @@ def read(path: Path) -> Result:
     columns = record.get("columns", {})
     record["columns"] = {head: tuple(told) for head, told in columns.items()}
     return Result(**{f.name: record[f.name] for f in fields(Result)})
+
+
+def _grows(result: Result) -> bool:
+    return result.question.startswith("how cost")
 
 
 def _title(question: str) -> str:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from benchmarks.measure import Way, compare, flop_limit, publish
+from benchmarks.measure import Way, compare, flop_limit, named, publish
 from benchmarks.options import (
     count_option,
     out_option,
@@ -124,7 +124,7 @@ def main(
                     f"The limit is of {seen} slices: some are seen twice, mirrored",
                 ),
             )
-            publish(result, out, f"study-{grid}-{name}")
+            publish(result, out, named(f"study-{grid}-{name}", best.engine))
 
 
 if __name__ == "__main__":

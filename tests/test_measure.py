@@ -136,12 +136,12 @@ def test_a_gpu_is_named_once_it_was_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert machine.gpu()["gpu"].startswith("NVIDIA Test (80 GiB), CUDA ")
 
 
-def test_a_gpu_has_results_and_engines_of_its_own(
+def test_a_kind_of_processor_has_results_and_engines_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     best = Engine("cuda", "bf16")
-    assert named("inference-256", best) == "inference-256-cuda"
-    assert named("inference-256", FP32) == "inference-256"
+    assert named("inference-256", best) == "inference-256-cuda-bf16"
+    assert named("inference-256", FP32) == "inference-256-cpu-fp32"
     assert inference.engines(best) == [Engine("cuda", "fp32"), best]
     monkeypatch.setattr(inference, "has_openvino", lambda: False)
     assert inference.engines(FP32) == [FP32]
