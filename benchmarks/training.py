@@ -37,9 +37,8 @@ from model.dataset import CaseInfo, CaseStore
 from model.engine import Engine, choose_engine
 from model.loss import dice_loss
 from model.network import new_network
-from model.parallel import ALONE, Shared
 from model.preprocess import network_input
-from model.step import Learner
+from model.step import new_learner
 
 GFLOP_PER_SLICE_AT_256 = 207.0
 """Forward and backward."""
@@ -79,10 +78,7 @@ def plain_step(
 
 def our_step(engine: Engine, batch: Batch) -> Callable[[], object]:
     """Return a run of one step as `model.train` takes it, after its first."""
-    network = new_network(seed=0).train().to(engine.device)
-    network = network.to(memory_format=torch.channels_last)
-    optimizer = RAdam(network.parameters(), lr=1e-3, foreach=True)
-    learner = Learner(Shared(network, ALONE), optimizer, engine)
+    learner = new_learner(new_network(seed=0).train(), engine, learning_rate=1e-3)
     inputs, masks = _there(engine, batch)
     inputs = inputs.to(memory_format=torch.channels_last)
     learner.step(inputs, masks)
@@ -178,10 +174,10 @@ def compare_steps(
     if best.on_gpu:
         run = plain_step(best, given, channels_last=True)
         ways.append(Way("bf16, channels last", run))
-    ways.append(Way(f"brs ({best})", our_step(best, given)))
     if compiled:
         run = plain_step(best, given, channels_last=True, compiled=True)
         ways.append(Way(f"torch.compile ({best}), after its first step", run))
+    ways.append(Way(f"brs ({best})", our_step(best, given)))
     flop = training_flop(batch, grid)
     result = compare(
         "one training step",

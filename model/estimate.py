@@ -1,8 +1,10 @@
 """What a study will take, from a short calibration: trainings, hours, energy, disk.
 
-Hours are an upper bound of the training: early stopping may end a fold sooner.
+Hours are those of steps and predictions if no fold stops early; reading, scoring and
+writing come on top.
 """
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +18,13 @@ from model.energy_log import EnergyLog
 from model.engine import Engine
 from model.experiment import Cell, Design, Pool, cells, order, select
 from model.inference import predict
-from model.parallel import ALONE, Shared
 from model.progress import TrainConfig
 from model.selection import NETWORK_STRATEGIES
-from model.step import Learner
+from model.step import new_learner
 
 STEPS, WARM_STEPS = 3, 2
+METERED_S = 3.0
+"""Recent cards tell the mean power of the last second, and of energy every 0.1 s."""
 SLICES = 8
 COARSE_COST = 0.25
 """Half the rows and columns."""
@@ -52,13 +55,15 @@ class Estimate:
 
 def measure_pace(config: TrainConfig, lab: Lab) -> Pace:
     """Return the pace of a few steps of training and slices of prediction."""
-    network = lab.network(config.seed).to(lab.engine.device)
+    network = lab.network(config.seed)
     rng = np.random.default_rng(0)
     shape = (max(config.batch, SLICES), 2, config.grid_px, config.grid_px)
     voxels = rng.random(shape, np.float32)
-    optimizer = torch.optim.RAdam(network.parameters(), lr=1e-6, foreach=True)
-    learner = Learner(Shared(network, ALONE), optimizer, lab.engine, config.accumulate)
+    learner = new_learner(
+        network, lab.engine, learning_rate=1e-6, accumulate=config.accumulate
+    )
     slices = torch.from_numpy(voxels[: config.batch]).to(lab.engine.device)
+    slices = slices.to(memory_format=torch.channels_last)
     masks = (slices[:, :1] > 0.5).float()
 
     def steps(count: int) -> float:
@@ -70,8 +75,10 @@ def measure_pace(config: TrainConfig, lab: Lab) -> Pace:
         return (time.monotonic() - started) / count
 
     steps(WARM_STEPS)
-    with EnergyLog(lab.meters(), interval_s=0.1) as log:
-        step_s = steps(STEPS)
+    step_s, meters = steps(STEPS), lab.meters()
+    with EnergyLog(meters, interval_s=0.1) as log:
+        if meters:
+            step_s = steps(max(STEPS, math.ceil(METERED_S / step_s)))
     used = log.footprint()
     predict(voxels[:1], network, lab.engine)
     started = time.monotonic()

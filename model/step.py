@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Optimizer, RAdam
 
 from model.batches import Batch
 from model.engine import Engine
 from model.loss import dice_loss_of, dice_sums
-from model.parallel import Shared
+from model.parallel import ALONE, Ranks, Shared
 from model.recorded import Recorder
 
 
@@ -89,6 +89,24 @@ class Learner:
             with self.engine.autocast():
                 logits = self.shared.trained(slices[own])
             yield self.shared.summed(dice_sums(logits.float(), masks[own]))
+
+
+def new_learner(
+    network: nn.Module,
+    engine: Engine,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    accumulate: int = 1,
+    ranks: Ranks = ALONE,
+) -> Learner:
+    """Move a network to where and how it trains fastest, and return its learner."""
+    network.to(engine.device).to(memory_format=torch.channels_last)
+    shared = Shared(network, ranks)
+    optimizer = RAdam(
+        network.parameters(), lr=learning_rate, weight_decay=weight_decay, foreach=True
+    )
+    return Learner(shared, optimizer, engine, accumulate)
 
 
 def _parts(slices: Tensor, masks: Tensor, count: int) -> list[Batch]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.optim import RAdam
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ from model.carbon import Footprint, as_footprint, together
 from model.dataset import CaseStore, Fold, SliceIndex, epoch_order
 from model.engine import Engine
 from model.errors import TrainingError
-from model.parallel import ALONE, Ranks, Shared
+from model.parallel import ALONE, Ranks
 from model.passes import calibrate, validate
 from model.progress import (
     Budget,
@@ -34,7 +34,7 @@ from model.progress import (
     since,
 )
 from model.resume import read_progress, read_state, write_end, write_state
-from model.step import Learner
+from model.step import Learner, new_learner
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,6 @@ class _Run:
     network: nn.Module
     learner: Learner
     feed: Feed
-    optimizer: RAdam
     scheduler: CosineAnnealingLR | ReduceLROnPlateau
     history: list[EpochRecord]
     held: dict[str, Tensor] | None = None
@@ -130,18 +129,17 @@ def footprint_before(folder: Path) -> Footprint | None:
 
 
 def _prepare(network: nn.Module, fold: Fold, config: TrainConfig, bench: Bench) -> _Run:
-    network.to(bench.engine.device).to(memory_format=torch.channels_last)
-    shared = Shared(network, bench.ranks)
-    optimizer = RAdam(
-        network.parameters(),
-        lr=config.learning_rate,
+    learner = new_learner(
+        network,
+        bench.engine,
+        learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-        foreach=True,
+        accumulate=config.accumulate,
+        ranks=bench.ranks,
     )
-    scheduler = _scheduler(optimizer, config)
-    learner = Learner(shared, optimizer, bench.engine, config.accumulate)
+    scheduler = _scheduler(learner.optimizer, config)
     feed = open_feed(bench.store, (*fold.train, *fold.validation), bench.engine)
-    run = _Run(config, network, learner, feed, optimizer, scheduler, [])
+    run = _Run(config, network, learner, feed, scheduler, [])
     path = bench.folder / "state.safetensors"
     if path.exists():
         _go_on(run, path)
@@ -155,13 +153,13 @@ def _go_on(run: _Run, path: Path) -> None:
     run.history = [EpochRecord(**row) for row in progress["history"]]
     if finished(run.history, run.config):
         return
-    read_state(path, run.network, run.optimizer)
+    read_state(path, run.network, run.learner.optimizer)
     run.scheduler.load_state_dict(progress["scheduler"])
-    run.optimizer.param_groups[0]["lr"] = progress["learning_rate"]
+    run.learner.optimizer.param_groups[0]["lr"] = progress["learning_rate"]
 
 
 def _scheduler(
-    optimizer: RAdam, config: TrainConfig
+    optimizer: Optimizer, config: TrainConfig
 ) -> CosineAnnealingLR | ReduceLROnPlateau:
     if config.schedule == "cosine":
         return CosineAnnealingLR(optimizer, T_max=config.epochs)
@@ -186,7 +184,7 @@ def _one_epoch(run: _Run, fold: Fold, bench: Bench) -> EpochRecord:
     config = run.config
     epoch, started = len(run.history), time.monotonic()
     torch.manual_seed(_epoch_seed(config.seed, fold.number, epoch))
-    learning_rate = float(run.optimizer.param_groups[0]["lr"])
+    learning_rate = float(run.learner.optimizer.param_groups[0]["lr"])
     infos = [bench.store.info(case_id) for case_id in fold.train]
     order = epoch_order(infos, seed=config.seed, epoch=epoch)
     train_loss = _train(run, order)
@@ -271,11 +269,11 @@ def _keep(run: _Run, bench: Bench) -> None:
         "config": asdict(run.config),
         "history": [asdict(row) for row in run.history],
         "scheduler": run.scheduler.state_dict(),
-        "learning_rate": run.optimizer.param_groups[0]["lr"],
+        "learning_rate": run.learner.optimizer.param_groups[0]["lr"],
         "footprint": asdict(footprint) if footprint else None,
     }
     path = folder / "state.safetensors"
     if finished(run.history, run.config):
         write_end(path, progress)
     else:
-        write_state(path, run.network, run.optimizer, progress)
+        write_state(path, run.network, run.learner.optimizer, progress)

@@ -9,8 +9,11 @@ from cases import GRID_PX
 from studies import filled, lab_at
 
 from model import cell
+from model import estimate as estimate_module
+from model.carbon import Footprint
 from model.cell import Lab, Task
 from model.dataset import Fold
+from model.energy_log import EnergyLog
 from model.estimate import Pace, estimate, measure_pace
 from model.experiment import Cell
 from model.power import Unmetered
@@ -96,7 +99,28 @@ def test_the_power_of_a_training_is_that_of_its_devices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cell, "find_meters", lambda **_: meters)
+    monkeypatch.setattr(estimate_module, "METERED_S", 0.2)
     found = measure_pace(CONFIG, lab)
     assert found.power_w == (None if power_w is None else pytest.approx(power_w))
     assert found.step_s > 0
     assert found.slice_s > 0
+
+
+def test_a_power_is_the_mean_over_longer_than_a_card_s_window(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans: list[float] = []
+
+    class Log(EnergyLog):
+        def footprint(self) -> Footprint:
+            found = super().footprint()
+            spans.append(found.duration_s)
+            return found
+
+    monkeypatch.setattr(estimate_module, "EnergyLog", Log)
+    monkeypatch.setattr(estimate_module, "METERED_S", 0.5)
+    for meters in ((Steady(),), ()):
+        monkeypatch.setattr(cell, "find_meters", lambda m=meters, **_: m)
+        measure_pace(CONFIG, lab)
+    metered_s, unmetered_s = spans
+    assert unmetered_s < 0.25 < metered_s

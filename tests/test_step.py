@@ -18,7 +18,7 @@ from model.engine import Engine, choose_engine
 from model.loss import dice_loss
 from model.parallel import ALONE, Shared
 from model.recorded import Recorder
-from model.step import Learner
+from model.step import Learner, new_learner
 
 CPU = Engine("cpu", "fp32")
 
@@ -84,6 +84,19 @@ def test_both_passes_draw_alike_and_batch_norm_remembers_one() -> None:
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.num_batches_tracked == 3
     assert norm.track_running_stats
+
+
+def test_a_new_learner_trains_its_network_as_it_is_asked() -> None:
+    network = small_network()
+    there = new_learner(
+        network, CPU, learning_rate=0.5, weight_decay=0.25, accumulate=3
+    )
+    (group,) = there.optimizer.param_groups
+    assert (group["lr"], group["weight_decay"], there.accumulate) == (0.5, 0.25, 3)
+    assert [*map(id, group["params"])] == [*map(id, network.parameters())]
+    first = next(network.parameters())
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert not first.is_contiguous()
 
 
 class Elsewhere(Engine):
