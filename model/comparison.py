@@ -1,18 +1,19 @@
-"""Is a strategy better than chance: paired tests, effects, and one plain sentence.
+"""Is a strategy better than chance: paired tests and effects.
 
-Pairs are patients that both strategies were tested on, each averaged over folds and
-seeds. P values are corrected (Holm) over all strategies and proportions compared with
-one baseline on one test set. They say how far other patients would show the same, not
-how far other trainings would: for that stand the seeds.
+Only seeds and folds that both were trained with are compared. Pairs are patients that
+both were tested on, each averaged over folds and seeds. P values are corrected (Holm)
+over all strategies and proportions compared with one baseline on one test set. They
+say how far other patients would show the same, not how far other trainings would: for
+that stand the seeds.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
-from model.statistics import LEAST_PAIRS, Interval, Paired, holm, paired
+from model.statistics import LEAST_PAIRS, Paired, holm, paired
 from model.study import (
     COMMON,
     TEST_SETS,
@@ -27,88 +28,9 @@ from model.study import (
     tested_cases,
     total_footprint,
 )
+from model.verdict import Comparison
 
 BASELINES = ("random", "stratified-random")
-SIGNIFICANCE = 0.05
-LEAST_SEEDS = 3
-"""Trainings with fewer seeds may owe a difference to luck alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A strategy against a baseline, at one proportion on one test set."""
-
-    test: str
-    proportion: float
-    strategy: str
-    baseline: str
-    pairs: int
-    """Patients that both were tested on."""
-    dice: Interval | None
-    """Difference of the mean Dice over slices, ours minus the baseline's."""
-    p: float | None
-    p_holm: float | None
-    rank_biserial: float | None
-    seeds_better: int
-    """Seeds with the higher mean Dice, of ``seeds``."""
-    seeds: int
-    same_cases: bool
-    """Both selected the same cases with every seed."""
-    hd95_mm: Interval | None
-    hd95_p_holm: float | None
-    energy_kwh: float | None
-    """Difference of the mean energy of a training; None where unknown."""
-    annotation_minutes: float
-    """Difference of the estimated minutes to draw the selection."""
-    minutes_saved: float | None
-    """Estimated minutes less for the baseline's Dice; None if it is never reached."""
-
-    @property
-    def verdict(self) -> str:
-        """Say better, worse, not distinguishable, same (cases) or unknown."""
-        if self.same_cases:
-            return "same"
-        if self.p_holm is None or self.dice is None:
-            return "unknown"
-        if self.p_holm >= SIGNIFICANCE:
-            return "not distinguishable"
-        return "better" if self.dice.mean > 0 else "worse"
-
-    def sentence(self) -> str:
-        """Return the verdict as one plain sentence."""
-        where = f"{self.strategy} at {self.proportion:.0%}"
-        baseline = self.baseline
-        if self.verdict == "same":
-            return f"{where}: the same cases as {baseline}."
-        if self.verdict == "unknown":
-            few = f"{self.pairs} shared patients, {LEAST_PAIRS} needed"
-            return f"{where}: too few to tell from {baseline} ({few})."
-        words = {
-            "better": f"better than {baseline}",
-            "worse": f"worse than {baseline}",
-            "not distinguishable": f"not distinguishable from {baseline}",
-        }[self.verdict]
-        return f"{where}: {words} ({self._effect()})."
-
-    def _effect(self) -> str:
-        parts = [
-            f"Dice {signed(self.dice)}",
-            f"p = {self.p_holm:.3f} after Holm",
-            f"{self.pairs} patients",
-        ]
-        if self.seeds > 1:
-            parts.append(f"higher with {self.seeds_better} of {self.seeds} seeds")
-        if luck := luck_of(self.seeds):
-            parts.append(luck)
-        return ", ".join(parts)
-
-
-def luck_of(seeds: int) -> str:
-    """Say that few seeds do not exclude the luck of the training, empty with enough."""
-    if seeds >= LEAST_SEEDS:
-        return ""
-    count = f"{seeds} seed{'s' * (seeds != 1)}"
-    return f"{count}: the luck of the training is not excluded"
 
 
 def comparisons(study: Study) -> tuple[Comparison, ...]:
@@ -118,16 +40,6 @@ def comparisons(study: Study) -> tuple[Comparison, ...]:
         for baseline in BASELINES:
             found += _corrected(_family(test, baseline, study))
     return tuple(found)
-
-
-def signed(difference: Interval | None, digits: int = 4) -> str:
-    """Return a difference with its interval: ``+0.012 (-0.003 to +0.027)``."""
-    if difference is None:
-        return "unknown"
-    mean = f"{difference.mean:+.{digits}f}"
-    if difference.low is None or difference.high is None:
-        return mean
-    return f"{mean} ({difference.low:+.{digits}f} to {difference.high:+.{digits}f})"
 
 
 def headline_test(study: Study) -> str:
@@ -143,7 +55,7 @@ def _family(
     """Return the comparisons corrected together, each with its HD95's p."""
     of = groups(study)
     pairs = [
-        (of[proportion, strategy], of[proportion, baseline])
+        _matched(of[proportion, strategy], of[proportion, baseline])
         for proportion, strategy in of
         if strategy != baseline and (proportion, baseline) in of
     ]
@@ -152,6 +64,21 @@ def _family(
         for ours, theirs in pairs
         if any(tested_cases(result, test, study.pool) for result in ours)
     ]
+
+
+def _matched(
+    ours: Sequence[Result], theirs: Sequence[Result]
+) -> tuple[list[Result], list[Result]]:
+    """Return the results of those seeds and folds that both were trained with."""
+    both = set(map(_training, ours)) & set(map(_training, theirs))
+    return (
+        [result for result in ours if _training(result) in both],
+        [result for result in theirs if _training(result) in both],
+    )
+
+
+def _training(result: Result) -> tuple[int, int]:
+    return result.run.selection.seed, result.record.fold
 
 
 def _compare(

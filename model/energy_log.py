@@ -44,8 +44,10 @@ class EnergyLog:
     power_csv: Path | None = None
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
     before: Footprint | None = None
-    """What earlier runs of a resumed fold used: counted in, and ``power_csv`` goes on
-    after its duration (what a killed run wrote beyond it stays)."""
+    """What earlier runs of a resumed fold used: counted in."""
+    earlier_s: float = 0.0
+    """How long earlier runs took, as ``before`` says where it is given: ``power_csv``
+    goes on after that (what a killed run wrote beyond it stays)."""
     interval_s: float = INTERVAL_S
     clock: Callable[[], float] = time.monotonic
     idle_s: float = 0.0
@@ -62,6 +64,8 @@ class EnergyLog:
     _last_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
+        if self.before is not None:
+            self.earlier_s = self.before.duration_s
         self._traces = [DeviceTrace(m.device, m.source) for m in self.meters]
         self._thread = threading.Thread(target=self._run, name="energy", daemon=True)
 
@@ -157,7 +161,7 @@ class EnergyLog:
         if self.power_csv is None:
             return None
         self.power_csv.parent.mkdir(parents=True, exist_ok=True)
-        resumed = self.before is not None and self.power_csv.exists()
+        resumed = self.earlier_s > 0 and self.power_csv.exists()
         # Line-buffered: a kill loses no reading.
         file = self.power_csv.open("a" if resumed else "w", buffering=1)
         if not resumed:
@@ -167,8 +171,7 @@ class EnergyLog:
     def _write_log(self) -> None:
         if self._file is None:
             return
-        earlier_s = 0.0 if self.before is None else self.before.duration_s
-        t_s = self._last_s - self._start_s + earlier_s
+        t_s = self._last_s - self._start_s + self.earlier_s
         lines = csv.writer(self._file, lineterminator="\n")
         for trace in self._traces:
             lines.writerow((f"{t_s:.3f}", trace.device, number(trace.power_w)))

@@ -100,7 +100,14 @@ class _Progress:
     rankings: dict[str, Ranking] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
-    missing: int = 0
+    undone: set[str] = field(default_factory=set)
+    unasked: int = 0
+    """Trainings whose cases nobody can select yet."""
+
+    @property
+    def missing(self) -> int:
+        """How many trainings are not done; one that strategies share counts once."""
+        return len(self.undone) + self.unasked
 
     def stop(self) -> str:
         """Say which limit is reached by all cells of this grid so far."""
@@ -115,10 +122,8 @@ def run_grid(
     Raises
     ------
     TrainingError
-        If carbon is limited where the energy cannot be measured.
+        If carbon is limited and the energy of a finished cell is unknown.
     """
-    if allowance.carbon_g is not None and not measures(lab.meters()):
-        raise _unmeasured("a device in use whose energy cannot be measured")
     progress = _Progress(design, pool, lab, allowance)
     for proportion in sorted(set(design.proportions)):
         stage = _stage(proportion, progress)
@@ -135,10 +140,22 @@ def run_grid(
             runner(open_tasks, lab, progress.stop)
         done = {task.cell.key for task in tasks if finished(task, lab)}
         progress.runs += [run for run in stage if run.cell.key in done]
-        progress.missing += sum(run.cell.key not in done for run in stage)
+        progress.undone |= {task.cell.key for task in tasks} - done
     stopped_by = progress.stop() if progress.missing else ""
     runs, rankings = tuple(progress.runs), progress.rankings
     return Grid(runs, progress.missing, rankings, stopped_by)
+
+
+def check_measured(lab: Lab) -> None:
+    """Check that this machine measures what a cell uses, so that carbon can be limited.
+
+    Raises
+    ------
+    TrainingError
+        If a device in use has no meter.
+    """
+    if not measures(lab.meters()):
+        raise _unmeasured("a device in use whose energy cannot be measured")
 
 
 def one_by_one(tasks: Sequence[Task], lab: Lab, stop: Stop) -> None:
@@ -156,7 +173,7 @@ def _stage(proportion: float, progress: _Progress) -> list[Run]:
         for seed in design.seeds:
             ranking = _ranking(strategy, seed, progress)
             if ranking is None:
-                progress.missing += _folds(design)
+                progress.unasked += _folds(design)
                 continue
             progress.rankings[_file_name(strategy, seed, proportion)] = ranking
             selection = select(progress.pool, ranking, strategy, proportion)

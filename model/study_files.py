@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from model.comparison import Comparison, luck_of
+from model.carbon import WORLD_KG_PER_KWH
 from model.errors import SelectionError
 from model.experiment import Design
 from model.progress import TrainConfig
@@ -16,6 +16,7 @@ from model.statistics import Interval
 from model.study import COMMON, METRICS, UNSELECTED, CaseMeans, Result, Study, mean_of
 from model.table import Row
 from model.trace import UNKNOWN
+from model.verdict import Comparison, luck_of
 
 FORMAT = "brs-experiment/1"
 ENERGY = ("energy_kwh", "cfp_kg")
@@ -57,6 +58,7 @@ class Document:
     """All cases, those of the common test set too."""
     sources: Mapping[str, str]
     """Case -> hash of its images, its mask and the preprocessing."""
+    factor_kg_per_kwh: float = WORLD_KG_PER_KWH
     common: tuple[str, ...] = ()
     rankings: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
@@ -186,7 +188,7 @@ def _from_document(document: Mapping[str, Any]) -> Document:
     found = document["format"]
     if found != FORMAT:
         raise ValueError(f"format {found!r}")
-    values = {f.name: document[f.name] for f in fields(Document)}
+    values = {f.name: document[f.name] for f in fields(Document) if f.name in document}
     design: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in values["design"].items()

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ GPU = "GPU"
 WAIT_S = 60.0
 """For the first worker."""
 ONE_AT_A_TIME = threading.Lock()
+IDLE_W: dict[str, float | None] = {}
+"""What a worker's devices draw before its first cell, as ``EnergyLog`` measured it."""
 
 
 def _never() -> str:
@@ -250,7 +252,7 @@ def _answer(future: Any) -> Any:
 def _perform(lab: "Lab", task: "Task") -> None:
     from model.cell import perform
 
-    perform(task, lab)
+    perform(task, replace(lab, idle_w=IDLE_W))
 
 
 def _lost(found: str) -> TrainingError:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,14 @@ from model.dataset import CaseStore
 from model.engine import Engine
 from model.estimate import Estimate, Pace, estimate, measure_pace, planned
 from model.experiment import Design, Pool, pool_of
-from model.grid import Allowance, Grid, Runner, one_by_one, run_grid
+from model.grid import (
+    Allowance,
+    Grid,
+    Runner,
+    check_measured,
+    one_by_one,
+    run_grid,
+)
 from model.leakage import check_apart, check_start, members
 from model.prediction_figures import prediction_rows
 from model.ranking import Candidate
@@ -48,7 +55,7 @@ BOUNDARY, ANNOTATION = "boundary", "annotation"
 DOCUMENT_FILE = "experiment.json"
 
 
-def here(question: Callable[..., Pace], *arguments: Any) -> Pace:
+def here(question: Callable[..., Any], *arguments: Any) -> Any:
     """Return this process's own answer."""
     return question(*arguments)
 
@@ -68,8 +75,8 @@ class ExperimentOptions:
     carbon_g: float | None = None
     factor_kg_per_kwh: float = WORLD_KG_PER_KWH
     runner: Runner = one_by_one
-    ask: Callable[..., Pace] = here
-    """Asks one of the machines that will do it how fast it is."""
+    ask: Callable[..., Any] = here
+    """Asks one of the machines that will do it, how fast it is for instance."""
     network: Callable[[int], nn.Module] = fcn
     learned: frozenset[str] = frozenset()
     """Source keys of the cases that the networks know before they are trained."""
@@ -94,6 +101,8 @@ def run_experiment(
         to begin with learned from one of the cases.
     """
     bench = _prepared(archive, output, work, options)
+    if options.carbon_g is not None:
+        options.ask(check_measured, bench.lab)
     allowance = Allowance(options.hours, options.carbon_g)
     grid = run_grid(bench.pool, bench.design, bench.lab, options.runner, allowance)
     minutes = bench.document.minutes_per_slice
@@ -107,7 +116,7 @@ def plan_experiment(
     """Return what is left to do, from a short calibration on this machine."""
     bench = _prepared(archive, output, work, options)
     tasks = planned(bench.pool, bench.design, str(options.engine))
-    pace = options.ask(measure_pace, bench.design.config, bench.lab)
+    pace: Pace = options.ask(measure_pace, bench.design.config, bench.lab)
     return estimate(tasks, pace, bench.lab)
 
 
@@ -146,6 +155,7 @@ def _prepared(
         features=options.features,
         data=options.data,
         minutes_per_slice=options.minutes_per_slice,
+        factor_kg_per_kwh=options.factor_kg_per_kwh,
         candidates=tuple(candidates),
         sources={case: info.source_key for case, info in infos.items()},
         common=pool.common,
@@ -158,7 +168,7 @@ def _prepared(
         engine=options.engine,
         network=options.network,
         alone=options.alone,
-        factor_kg_per_kwh=options.factor_kg_per_kwh,
+        factor_kg_per_kwh=document.factor_kg_per_kwh,
     )
     return _Bench(pool, design, lab, document, {**gathered.failures, **failures})
 
@@ -194,7 +204,7 @@ def _check_beginning(wanted: Design, given: Design) -> None:
 
 
 def _checked(asked: Document, found: Document) -> Document:
-    """Return the document to do again, once its cases are found unchanged."""
+    """Return the document to do again, by this version, if its cases are unchanged."""
     changed = [
         case
         for case, source in asked.sources.items()
@@ -207,7 +217,7 @@ def _checked(asked: Document, found: Document) -> Document:
             needed=f"the same images and masks, and {asked.engine}",
             mend="restore the archive and the machine, or run a new study",
         )
-    return asked
+    return replace(asked, version=found.version)
 
 
 def _write(study: Study, grid: Grid, bench: _Bench, output: Path) -> StudyFindings:
@@ -279,6 +289,6 @@ def _median_case(study: Study, share: float) -> str | None:
     scored: list[tuple[float, str]] = []
     for result in study.results:
         if result.proportion == share:
-            wanted: Sequence[str] = study.pool.common or tuple(result.scores)
-            scored += [(result.scores[c].volume_dice, c) for c in wanted]
+            wanted = set(study.pool.common or result.scores) & set(result.scores)
+            scored += [(result.scores[c].volume_dice, c) for c in sorted(wanted)]
     return sorted(scored)[len(scored) // 2][1] if scored else None

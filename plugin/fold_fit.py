@@ -88,14 +88,16 @@ def fit_fold(fold: Fold, room: Room) -> Manifest:
             "checkpoint it begins with: its validation Dice is too high",
             *(fold.number, seen, len(fold.validation)),
         )
-    announce(_job(fold, room, folder), options.ranks)
+    before = footprint_before(folder)
+    earlier_s = before.duration_s if before else 0.0
+    announce(_job(fold, room, earlier_s), options.ranks)
     log = EnergyLog(
         rank_meters(
             options.engine, options.ranks, platform.node(), alone=options.alone
         ),
         power_csv=path.with_suffix(".power.csv"),
         factor_kg_per_kwh=options.factor_kg_per_kwh,
-        before=footprint_before(folder),
+        before=before,
         idle_s=IDLE_S,
     )
     with log:
@@ -116,16 +118,17 @@ def fit_fold(fold: Fold, room: Room) -> Manifest:
     return write_checkpoint(network, manifest, path)
 
 
-def _job(fold: Fold, room: Room, folder: Path) -> Job:
+def _job(fold: Fold, room: Room, earlier_s: float) -> Job:
     options = room.options
     return Job(
         fold=fold,
         config=options.config,
         budget=options.budget,
         store=room.store.root.resolve(),
-        folder=folder.resolve(),
+        folder=room.folder(fold).resolve(),
         engine=options.engine,
         factor_kg_per_kwh=options.factor_kg_per_kwh,
+        earlier_s=earlier_s,
     )
 
 

@@ -42,6 +42,8 @@ class Job:
     folder: Path
     engine: Engine
     factor_kg_per_kwh: float
+    earlier_s: float
+    """How long earlier runs of the fold were measured."""
 
 
 @contextmanager
@@ -103,6 +105,7 @@ def follow(ranks: Ranks, host: str) -> None:
             rank_meters(job.engine, ranks, host),
             power_csv=job.folder.with_suffix(f".power-{ranks.rank}.csv"),
             factor_kg_per_kwh=job.factor_kg_per_kwh,
+            earlier_s=job.earlier_s,
             idle_s=IDLE_S,
         )
         bench = Bench(

@@ -85,6 +85,29 @@ def made(command: str, archive: Path, output: Path, *more: object) -> dict[str, 
 
 
 @pytest.mark.slow
+def test_a_study_on_two_workers_is_that_of_one_process(
+    archive: Path, tmp_path: Path
+) -> None:
+    study = (
+        *("experiment", "--archive", archive, "--features", "annotation", *TINY),
+        *("--strategies", "random,bag", "--proportions", 0.7, "--test-share", 0.2),
+    )
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    expected = brs(*study, "--output", alone)
+    with crew_at("local:2") as crew:
+        crew.everywhere(use_small, gpu=False)
+        there = ("--output", shared, "--cluster", crew.client.scheduler.address)
+        left = brs(*study, *there, "--plan")
+        found = brs(*study, *there)
+    assert left["trainings"] == expected["trainings"] > 1
+    assert left["hours"] > 0
+    assert found | {"report": ""} == expected | {"report": ""}
+    for name in ("scores.csv", "comparisons.csv"):
+        assert (shared / name).read_bytes() == (alone / name).read_bytes()
+    assert (alone / "scores.csv").read_text().count("\n") > 1
+
+
+@pytest.mark.slow
 def test_two_workers_train_the_folds_of_one_process(
     archive: Path, tmp_path: Path
 ) -> None:

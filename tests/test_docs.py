@@ -35,6 +35,7 @@ from model.evaluate import (
     Summary,
 )
 from model.experiment import Design
+from model.fidelity import Fidelity
 from model.progress import EpochRecord
 from model.rank_change import rank_change
 from model.ranking import Ranking
@@ -49,6 +50,7 @@ from model.study_files import (
 from plugin.cli import cli
 from plugin.errors import EXIT_CODES
 from plugin.pipeline import SessionResult
+from plugin.proofs import Subject
 from plugin.provenance import MaskRecord, MaskState
 from plugin.reading.flags import WEIGHTS
 from plugin.rules import DceRules
@@ -162,6 +164,7 @@ COLUMNS = {
     "`ranking.csv`": header_of(NO_RANKING.to_csv()),
     "`ranking.json`": ["format", *names_of(Ranking)],
     "`history.csv`": ["fold", *names_of(EpochRecord)],
+    "`engines/NAME.json`": ["subject", "fidelity", *names_of(Subject, Fidelity)],
     "`carbon.csv`": CARBON_COLUMNS,
     "`devices.csv`": DEVICE_COLUMNS,
     "`checkpoint.safetensors` and `checkpoint.json`": names_of(Manifest),
@@ -241,6 +244,14 @@ def test_every_dependency_has_a_reason() -> None:
     names = {re.split(r"[<>=]", d)[0] for d in project["project"]["dependencies"]}
     rows = table_rows(read("adr/0007-dependencies.md"))
     assert {row[0].strip("`") for row in rows} == names
+
+
+def test_the_licence_is_the_one_that_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (name,) = project["project"]["license-files"]
+    text = " ".join((ROOT / name).read_text(encoding="utf-8").split())
+    assert project["project"]["license"] == "Apache-2.0"
+    assert text.startswith("Apache License Version 2.0")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,14 +134,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> CaseStore:
     return filled_store(tmp_path_factory.mktemp("store"), tuple("abcde"))
 
 
-def torchrun(script: str, *arguments: object) -> subprocess.Popen[str]:
-    path = Path(__file__).with_name(script)
+def torchrun(*command: object) -> subprocess.Popen[str]:
+    two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    return started(command, *two)
+
+
+def started(command: Sequence[object], *launcher: object) -> subprocess.Popen[str]:
+    """Start a script of this folder with its arguments, by a launcher if given."""
+    path = Path(__file__).with_name(str(command[0]))
     paths = os.pathsep.join(map(str, (path.parent, path.parents[1])))
     return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", "2", str(path), *map(str, arguments)),
-        ],
+        [sys.executable, *map(str, launcher), str(path), *map(str, command[1:])],
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -200,14 +204,23 @@ def test_the_plan_of_the_ranks_divides_and_repeats() -> None:
 def test_torchrun_trains_as_one_command_does(tmp_path: Path) -> None:
     archive = archive_with(tmp_path / "archive", "a", "b")
     annotate(archive, "a", "b")
-    output = tmp_path / "out"
+    # An archive of its own each: else the second finds the first one's folds there.
+    copy = shutil.copytree(archive.root, tmp_path / "copy")
+    output, apart = tmp_path / "out", tmp_path / "apart"
     options = ("--grid", 32, "--batch", 3, "--epochs", 2, "--folds", 2)
-    where = ("--archive", archive.root, "--output", output)
-    run = torchrun("ranks_train.py", "train", *where, *options)
+    command = ("ranks_train.py", "train", *options, "--deterministic")
+    run = torchrun(*command, "--archive", archive.root, "--output", output)
     told, _ = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 0
     (line,) = told.splitlines()  # one rank speaks
     assert (json.loads(line)["folds"], json.loads(line)["cases"]) == (2, 2)
+    alone = started([*command, "--archive", copy, "--output", apart])
+    alone.communicate(timeout=PATIENCE_S)
+    assert alone.returncode == 0
+    for fold in ("fold-0.safetensors", "fold-1.safetensors"):
+        ours, theirs = load_file(output / fold), load_file(apart / fold)
+        for name, weights in theirs.items():
+            torch.testing.assert_close(ours[name], weights, rtol=1e-3, atol=1e-4)
     first = (output / "history.csv").read_text()
     assert [row.split(",")[:2] for row in first.splitlines()[1:]] == [
         *(["0", "0"], ["0", "1"], ["1", "0"], ["1", "1"]),

@@ -10,10 +10,12 @@ from report_inputs import scored, used
 from studies import POOL, case_means, findings, noise, study
 
 from model.cell_store import Scored
-from model.comparison import Comparison, comparisons, minutes_for, signed
+from model.comparison import comparisons, minutes_for
 from model.results import means
+from model.statistics import Interval
 from model.study import COMMON, UNSELECTED, Study
 from model.table import bag_gap, rows
+from model.verdict import Comparison, p_text, signed
 from plugin.reports.experiment import study_verdict
 
 FEATURES = (candidate("x", 10, 100), candidate("y", 50, 120))
@@ -163,6 +165,37 @@ def test_the_bag_gap_is_the_mean_distance_to_the_nearest_selected() -> None:
     made = replace(POOL, candidates=(near, far))
     assert bag_gap(made, ["a"]) == pytest.approx((2 * 2.698) / 2, abs=0.001)
     assert bag_gap(made, ["a", "b"]) == 0
+
+
+def test_only_trainings_that_both_sides_had_are_compared() -> None:
+    # With the second seed, which random was not trained with, all are far better.
+    made = study(lambda s, p, seed, at: 0.8 + 0.1 * seed + noise(at, len(s)))
+    half = [r for r in made.results if r.strategy == "bag" or r.run.selection.seed == 0]
+    found = compared(replace(made, results=tuple(half)))
+    assert (found.verdict, found.seeds) == ("not distinguishable", 1)
+    none = [r for r in made.results if (r.strategy == "bag") == r.run.selection.seed]
+    assert comparisons(replace(made, results=tuple(none))) == ()
+
+
+def test_nothing_is_claimed_where_the_mean_and_most_patients_disagree() -> None:
+    # Eleven patients a little higher, one much lower: ranks say up, the mean down.
+    steps = [-0.5, *(0.001 * at for at in range(1, 12))]
+    made = study(lambda s, p, seed, at: 0.8 + (s == "bag") * steps[at % 12])
+    alone = tuple(r for r in made.results if r.proportion == 0.25)
+    found = compared(replace(made, results=alone))
+    assert found.p_holm == pytest.approx(0.0342, abs=1e-4)  # exact, T = 12, n = 12
+    assert found.dice is not None
+    assert found.rank_biserial is not None
+    assert found.dice.mean < 0 < found.rank_biserial
+    assert found.verdict == "not distinguishable"
+
+
+def test_a_significant_hd95_is_told_beside_dice() -> None:
+    made = compared(study(lambda s, p, seed, at: 0.9 + noise(at, len(s))))
+    shifted = replace(made, hd95_mm=Interval(40.2, 30.1, 50.3), hd95_p_holm=0.0001)
+    assert "HD95 +40.2 (+30.1 to +50.3) mm, p < 0.001" in shifted.sentence()
+    assert "HD95" not in replace(shifted, hd95_p_holm=0.2).sentence()
+    assert [*map(p_text, (None, 0.0004, 0.001))] == ["unknown", "< 0.001", "0.001"]
 
 
 def test_minutes_saved_are_read_off_the_learning_curve() -> None:

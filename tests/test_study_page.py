@@ -18,17 +18,32 @@ ROW = {
     "dice": "0.5",
     "dice_low": "0.4",
     "dice_high": "0.6",
+    "iou": "0.3333",
+    "precision": "0.7",
+    "recall": "0.8",
+    "hausdorff_px": "21.25",
     "hd95_mm": "9.87",
     "energy_kwh": "unknown",
     "annotation_minutes": "24",
 }
-COMPARISON = ROW | {
+COMPARISON = {
+    "test": "common",
+    "proportion": "0.1",
+    "strategy": "hybrid",
     "baseline": "random",
-    "p_holm": "0.02",
-    "verdict": "better",
     "dice": "0.1",
     "dice_low": "0.05",
     "dice_high": "0.2",
+    "p_holm": "0.02",
+    "seeds_better": "2",
+    "seeds": "3",
+    "hd95_mm": "-4",
+    "hd95_mm_low": "-6.2",
+    "hd95_mm_high": "1",
+    "hd95_p_holm": "",
+    "energy_kwh": "0.00025",
+    "annotation_minutes": "-1",
+    "verdict": "better",
 }
 CELL = {"key": "a", "energy_kwh": "0.002", "duration_s": "60"}
 RUN = Run(
@@ -39,12 +54,13 @@ RUN = Run(
         "notes": [],
         "figures": [["curve.png", "A curve"]],
     },
-    document={"engine": "torch-cpu-fp32", "missing": 0},
+    document={
+        "engine": "torch-cpu-fp32",
+        "missing": 0,
+        "design": {"seeds": [0, 1, 2]},
+    },
     rows=(ROW, ROW | {"strategy": "random", "energy_kwh": "0.0001"}),
-    comparisons=(
-        COMPARISON | {"baseline": "stratified-random", "verdict": "?"},
-        COMPARISON,
-    ),
+    comparisons=(COMPARISON, COMPARISON | {"baseline": "stratified-random"}),
     cells=(CELL, CELL, CELL | {"key": "b"}),
 )
 
@@ -69,23 +85,27 @@ def test_what_is_missing_or_unknown_is_said(missing: int) -> None:
     assert "energy unknown." in told
 
 
-def test_each_row_has_its_difference_from_random() -> None:
+def test_a_row_is_the_paper_s_table_with_energy_and_minutes() -> None:
     told = study_page.page([RUN]).splitlines()
-    assert (
-        "| 10% | hybrid | 5 | 0.500 (0.400 to 0.600) | 9.9 | unknown | 24 "
-        "| +0.100 (+0.050 to +0.200) | 0.020 | better |"
-    ) in told
-    assert any(
-        line.endswith(
-            "| random | 5 | 0.500 (0.400 to 0.600) | 9.9 | 0.10 | 24 |  |  |  |"
-        )
-        for line in told
-    )
+    measured = "0.500 (0.400 to 0.600) | 0.333 | 0.700 | 0.800 | 21.2 | 9.9"
+    assert f"| 10% | hybrid | 5 | {measured} | unknown | 24 |" in told
+    assert f"| 10% | random | 5 | {measured} | 0.10 | 24 |" in told
     assert "![A curve](images/curve.png)" in told
 
 
-def test_a_probability_is_never_zero() -> None:
-    for p_holm, told in (("0.0004", "< 0.001"), ("0.001", "0.001"), ("", "")):
-        sure = COMPARISON | {"p_holm": p_holm}
-        page = study_page.page([replace(RUN, comparisons=(sure,))])
-        assert f"(+0.050 to +0.200) | {told} | better |" in page
+def test_every_baseline_has_its_differences_and_its_verdict() -> None:
+    told = study_page.page([RUN]).splitlines()
+    for baseline in ("random", "stratified-random"):
+        assert (
+            f"| 10% | hybrid | {baseline} | +0.100 (+0.050 to +0.200) | 0.020 | 2 of 3 "
+            "| -4.0 (-6.2 to +1.0) |  | +0.25 | -1 | better |"
+        ) in told
+
+
+def test_few_seeds_are_cautioned_and_a_probability_is_never_zero() -> None:
+    one = RUN.document | {"design": {"seeds": [0]}}
+    sure = COMPARISON | {"p_holm": "0.0004"}
+    told = study_page.page([replace(RUN, document=one, comparisons=(sure,))])
+    assert "**Caution**: 1 seed: the luck of the training is not excluded." in told
+    assert "| < 0.001 | 2 of 3 |" in told
+    assert "Caution" not in study_page.page([RUN])

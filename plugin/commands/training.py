@@ -13,7 +13,7 @@ import click
 
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.engine import Engine, choose_engine
-from model.parallel import Ranks
+from model.parallel import ALONE, Ranks
 from model.progress import Budget, TrainConfig
 from plugin.archive import Archive
 from plugin.cluster import Crew, crew_at
@@ -126,6 +126,7 @@ def train_options(
     crew: Crew | None = None,
     start: Checkpoint | None = None,
     weights: Path | None = None,
+    ranks: Ranks = ALONE,
     **more: Any,
 ) -> TrainOptions:
     """Return a training as the command's options say.
@@ -133,7 +134,7 @@ def train_options(
     ``start`` was read from the file ``weights``; a ``crew`` fits the folds.
     """
     return TrainOptions(
-        engine=_engine(settings, crew),
+        engine=_engine(settings, crew, ranks),
         config=train_config(settings, seed=settings["seed"], start=start),
         budget=Budget(settings["carbon_budget_g"], settings["minutes"]),
         rules=settings["rules"],
@@ -141,6 +142,7 @@ def train_options(
         factor_kg_per_kwh=settings["emission_factor"],
         start=start,
         elsewhere=fitted_by(crew, weights) if crew else None,
+        ranks=ranks,
         **more,
     )
 
@@ -168,8 +170,21 @@ def _workers(settings: dict[str, Any], ranks: Ranks) -> Iterator[Crew | None]:
         yield crew
 
 
-def _engine(settings: dict[str, Any], crew: Crew | None) -> Engine:
-    """Return the engine that was asked for, and tell on stderr which one that is."""
+def _engine(settings: dict[str, Any], crew: Crew | None, ranks: Ranks) -> Engine:
+    """Return the engine that was asked for, and tell on stderr which one that is.
+
+    Raises
+    ------
+    ConfigError
+        If one GPU is named for all processes of ``torchrun``.
+    """
+    if ranks.count > 1 and ":" in settings["device"]:
+        raise ConfigError(
+            "--device",
+            found=f"{settings['device']} for {ranks.count} processes of torchrun",
+            needed="cuda, which is another GPU for each of them",
+            mend="choose GPUs by CUDA_VISIBLE_DEVICES",
+        )
     choose = crew.engine if crew else partial(choose_engine, training=True)
     engine = choose(device=settings["device"], precision=settings["precision"])
     click.echo(f"engine {engine}", err=True)

@@ -4,17 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from model.comparison import (
-    LEAST_SEEDS,
-    Comparison,
-    headline_test,
-    luck_of,
-    signed,
-)
+from model.comparison import headline_test
 from model.statistics import Interval
 from model.study import COMMON, Study
 from model.study_files import Document
 from model.table import Row
+from model.verdict import LEAST_SEEDS, Comparison, luck_of, p_text, signed
 from plugin.reports.page import (
     SYNTHETIC,
     Cell,
@@ -27,7 +22,6 @@ from plugin.reports.page import (
 )
 from plugin.reports.study_charts import (
     TEST_NAMES,
-    UNKNOWN,
     carbon,
     coverage,
     curves,
@@ -47,8 +41,10 @@ TEST_SETS_TEXT = (
 COMPARED_TEXT = (
     "Differences are ours minus the baseline's, with 95 % bootstrap intervals over "
     "patients. P values are of the Wilcoxon signed-rank test on patients, corrected "
-    "(Holm) over all rows with the same baseline. They speak of other patients, not of "
-    "other trainings: for these see how many seeds agree. Minutes are estimated from "
+    "(Holm) over all rows with the same baseline; better or worse is said where mean "
+    "and ranks agree. Seeds and folds that one side was not trained with are left out. "
+    "P values speak of other patients, not of other trainings: for these see how many "
+    "seeds agree. Minutes are estimated from "
     "the slices with breast; minutes saved are read off the learning curve at the "
     "baseline's Dice."
 )
@@ -62,6 +58,7 @@ SHOWN = (
 TABLE_COLUMNS = (
     Column("strategy", "name"),
     Column("patients", "number"),
+    Column("trainings", "number"),
     Column("Dice, 95 % interval", "number"),
     *(Column(name, "number") for name, _, _ in SHOWN),
     Column("folds' vote", "number"),
@@ -213,6 +210,7 @@ def _row(row: Row) -> list[Cell]:
     return [
         Cell(row.strategy),
         Cell(str(row.patients)),
+        Cell(str(row.cells)),
         Cell(_spread(row.metrics["dice"])),
         *(Cell(f"{row.metrics[name].mean:.{digits}f}") for _, name, digits in SHOWN),
         Cell("none" if row.vote_dice is None else f"{row.vote_dice:.4f}"),
@@ -246,7 +244,7 @@ def _effect(one: Comparison) -> list[Cell]:
         Cell(f"{one.proportion:.0%}"),
         Cell(one.baseline),
         Cell(signed(one.dice)),
-        Cell(UNKNOWN if one.p_holm is None else f"{one.p_holm:.3f}"),
+        Cell(p_text(one.p_holm)),
         Cell(effect),
         Cell(f"{one.seeds_better} of {one.seeds}"),
         Cell(signed(one.hd95_mm, digits=1)),
