@@ -11,6 +11,7 @@ from model.engine import Engine
 from model.fidelity import NEEDED_DICE
 from model.inference import THRESHOLD, predict
 from model.openvino_runner import has_bf16
+from model.scope import find_window, within
 from plugin.weights import packaged_weights
 
 SIZES = {
@@ -51,3 +52,9 @@ def test_masks_of_unseen_phantoms_are_near_the_truth_and_every_engine_s(
         voxels = reference.stack.voxels
         probability = predict(voxels, chosen.checkpoint.network, chosen.engine)
         assert dice(reference.found, probability >= THRESHOLD) >= NEEDED_DICE, name
+    window = find_window(reference.stack.voxels, reference.stack.placement, "breast")
+    cropped = within(
+        window, reference.stack.voxels, lambda v: predict(v, checkpoint.network, CPU)
+    )
+    assert window.share(cropped.shape) < 0.9
+    assert dice(reference.found, cropped >= THRESHOLD) >= NEEDED_DICE
