@@ -78,6 +78,7 @@ def main(
             repeats=repeats,
             work=f"{seen} slices of {grid} x {grid} px through {choice.engine}, headers"
             f" and boundary of {slices}",
+            notes=("brs does one after the other: adr/0037-one-after-the-other.md",),
         )
     publish(result, out, f"overlap-{grid}")
 

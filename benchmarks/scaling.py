@@ -3,8 +3,8 @@
     python -m benchmarks.scaling
 
 One run of a few minutes; every axis is a table and a figure, and says the exponent of
-the power that fits: 1 is proportional, 0 is no growth. Weights are random and small
-where the network is not what is asked about.
+the power that fits: 1 is proportional, 0 is no growth. The network's grid is small:
+what grows is asked, not how long a slice takes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,6 @@ from plugin.pipeline import Segmenter, segment_session
 from plugin.proofs import Proofs
 
 GRID_PX = 96
-"""Small: what grows is asked, not how long a slice takes."""
 SLICES, MATRIX_PX = 32, 256
 WORKERS = (1, 2, 4)
 STUDIES = 4
@@ -39,7 +38,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "images" / "scaling.png"
 
 
 def segmenter(weights: Path, cache: Path) -> Segmenter:
-    """Return the segmenter in fp32, which random weights are always faithful to."""
+    """Return the segmenter in fp32, which all CPUs have."""
     choice = open_checkpoint(weights, Wish(precision="fp32"), Proofs(cache))
     return Segmenter(choice.checkpoint, choice.engine)
 
