@@ -85,11 +85,19 @@ def made(command: str, archive: Path, output: Path, *more: object) -> dict[str, 
 
 
 @pytest.mark.slow
-def test_a_study_on_two_workers_is_that_of_one_process(
-    archive: Path, tmp_path: Path
-) -> None:
+def test_a_study_on_two_workers_is_that_of_one_process(tmp_path: Path) -> None:
+    site = Site.at(tmp_path)
+    site.image()
+    site.draw(SESSIONS[:7])
     study = (
-        *("experiment", "--archive", archive, "--features", "annotation", *TINY),
+        *(
+            "experiment",
+            "--archive",
+            site.archive.root,
+            "--features",
+            "annotation",
+            *TINY,
+        ),
         *("--strategies", "random,bag", "--proportions", 0.7, "--test-share", 0.2),
     )
     alone, shared = tmp_path / "alone", tmp_path / "shared"
@@ -100,7 +108,6 @@ def test_a_study_on_two_workers_is_that_of_one_process(
         left = brs(*study, *there, "--plan")
         found = brs(*study, *there)
     assert left["trainings"] == expected["trainings"] > 1
-    assert left["hours"] > 0
     assert found | {"report": ""} == expected | {"report": ""}
     for name in ("scores.csv", "comparisons.csv"):
         assert (shared / name).read_bytes() == (alone / name).read_bytes()

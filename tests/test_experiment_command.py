@@ -31,7 +31,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> FolderArchive:
     made = FolderArchive(tmp_path_factory.mktemp("archive"))
-    return imaged(made, 11, 11, slices=8, matrix_px=32)
+    return imaged(made, 11, 11, slices=10, matrix_px=32)
 
 
 def study(archive: FolderArchive, output: Path, *more: object) -> dict[str, Any]:
