@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.errors import EmptyMaskError
 from model.front import front_rows, midline, profile, sternal_rows
 from model.preprocess import Placement
-from model.sides import find_mid_columns, split
+from model.sides import mid_columns_of, right_part
 
 TOUCH_PX, TOUCH_GRID_PX = 4, 256
 """A row counts when the breast is this wide in it, 5 mm of a 320 mm image."""
@@ -169,8 +169,8 @@ def _sides(
     middle = midline(line, depth_px=rows)
     sternal = sternal_rows(front, midline_px=middle, mm_per_px=placement.mm_per_px)
     spacing_mm = (placement.slice_mm, placement.mm_per_px, placement.mm_per_px)
-    right, _ = split(image, find_mid_columns(image, spacing_mm))
-    return _sternal_size(front, sternal, first, rule), int(right.sum())
+    right = right_part(image, mid_columns_of(front, spacing_mm, depth_px=rows))
+    return _sternal_size(front, sternal, first, rule), int(np.count_nonzero(right))
 
 
 def _sternal_size(

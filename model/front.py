@@ -71,7 +71,10 @@ def sternal_rows(
     half_px = STERNAL_HALF_WIDTH_MM / mm_per_px
     start = max(0, int(np.floor(midline_px - half_px)))
     beside = front[:, start : int(np.ceil(midline_px + half_px))]
-    seen = (~np.isnan(beside)).mean(axis=1) >= STERNAL_COVER
-    rows = np.full(len(front), np.nan, np.float32)
-    rows[seen] = np.nanpercentile(beside[seen], STERNAL_PERCENTILE, axis=1)
+    counts = (~np.isnan(beside)).sum(axis=1)
+    in_order, rows = np.sort(beside, axis=1), np.full(len(front), np.nan, np.float32)
+    for count in set(counts[counts / beside.shape[1] >= STERNAL_COVER].tolist()):
+        alike = counts == count
+        found = in_order[alike, :count]
+        rows[alike] = np.percentile(found, STERNAL_PERCENTILE, axis=1)
     return rows

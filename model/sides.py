@@ -43,11 +43,17 @@ def split(mask: Mask, mid_columns: NDArray[np.intp] | int) -> tuple[Mask, Mask]:
     Columns before a slice's mid column are right (column 0 is the patient's right); a
     cut at or beyond an edge leaves one side empty.
     """
+    right = right_part(mask, mid_columns)
+    left: Mask = mask & ~right
+    return right, left
+
+
+def right_part(mask: Mask, mid_columns: NDArray[np.intp] | int) -> Mask:
+    """Return the right part alone of what ``split`` returns."""
     cuts = np.broadcast_to(np.asarray(mid_columns), len(mask))
     is_right = np.arange(mask.shape[2]) < cuts[:, None]
     right: Mask = mask & is_right[:, None, :]
-    left: Mask = mask & ~is_right[:, None, :]
-    return right, left
+    return right
 
 
 def find_mid_columns(
@@ -58,21 +64,25 @@ def find_mid_columns(
     ``spacing_mm`` is that of slices, rows and columns. Beside a lone breast it is the
     gap on its inner side; without any mask it is the image's middle.
     """
+    return mid_columns_of(front_rows(mask), spacing_mm, depth_px=mask.shape[1])
+
+
+def mid_columns_of(
+    front: NDArray[np.float32], spacing_mm: tuple[float, float, float], *, depth_px: int
+) -> NDArray[np.intp]:
+    """Return the same of a mask's front in an image ``depth_px`` rows deep."""
     slice_mm, row_mm, column_mm = spacing_mm
-    rows = mask.shape[1]
-    front = front_rows(mask)
-    middle = midline(
-        profile(front, min_slices=MIN_SLICES, depth_px=rows), depth_px=rows
-    )
-    reach_px, depth_mm = REACH_MM / column_mm, np.zeros(len(mask))
-    centres = np.full(len(mask), middle)
+    volume = profile(front, min_slices=MIN_SLICES, depth_px=depth_px)
+    middle = midline(volume, depth_px=depth_px)
+    reach_px, depth_mm = REACH_MM / column_mm, np.zeros(len(front))
+    centres = np.full(len(front), middle)
     for index in np.flatnonzero(~np.isnan(front).all(axis=1)):
         near = slice(max(0, int(middle - reach_px)), int(np.ceil(middle + reach_px)))
-        centre, depth = _valley(front[index], near, depth_px=rows)
+        centre, depth = _valley(front[index], near, depth_px=depth_px)
         centres[index], depth_mm[index] = centre, depth * row_mm
     depth_mm[depth_mm < MIN_LOBE_MM] = 0
     if (depth_mm > 0).sum() < MIN_SLICES:
-        return np.full(len(mask), round(middle))
+        return np.full(len(front), round(middle))
     weights = np.minimum(depth_mm, MOST_LOBE_MM)
     line = _line(centres * column_mm, weights, slice_mm) / column_mm
     return np.rint(line).astype(np.intp)

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from model.front import front_rows, midline, profile, sternal_rows, valley_depths
@@ -53,3 +56,19 @@ def test_sternal_rows_need_skin_on_half_the_columns_beside_the_midline() -> None
     rows = sternal_rows(front, midline_px=50.0, mm_per_px=2.0)
     assert rows[0] == 40
     assert np.isnan(rows[1])
+
+
+FRONTS = arrays.arrays(
+    np.float32, (5, 40), elements=st.sampled_from([3.0, 4.0, 7.5, 30.0, np.nan])
+)
+
+
+@given(front=FRONTS)
+def test_a_sternal_row_is_the_90th_percentile_of_the_rows_seen(
+    front: NDArray[np.float32],
+) -> None:
+    found = sternal_rows(front, midline_px=20.0, mm_per_px=5.0)
+    for beside, row in zip(front[:, 13:27], found, strict=True):
+        seen = beside[~np.isnan(beside)]
+        expected = np.percentile(seen, 90) if len(seen) >= 7 else np.nan
+        assert row == expected or (np.isnan(row) and np.isnan(expected))
