@@ -9,13 +9,10 @@ nearest points are compared: the middle one counts and their spread tells the do
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.front import front_rows
-
-Field = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from model.neighbours import Field, Mask, filled, highest_within, largest_part, opened
 
 SMOOTH_MM = 1.5
 """Noise of single pixels goes, a nipple stays."""
@@ -70,6 +67,16 @@ class Air:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Tissue:
+    """A scan's smoothed signal above air, its logarithm, and where that is high."""
+
+    scan: Scan
+    signal: Field
+    logs: Field
+    high: Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Body:
     """One rough body: everything behind the air that a slice's front row reaches."""
 
@@ -103,28 +110,23 @@ def measure_air(voxels: Field) -> Air:
     return Air(level, sigma, float(np.percentile(voxels, 99)) - level)
 
 
-def above_air(scan: Scan, air: Air) -> Field:
-    """Return the smoothed signal above the level of air."""
-    return smooth(scan) - np.float32(air.level)
+def find_tissue(scan: Scan, air: Air) -> Tissue:
+    """Return where a scan's signal stands out of its air.
 
-
-def logarithm(signal: Field, air: Air) -> Field:
-    """Return the logarithm of a signal above air, floored where it drowns in noise."""
+    The logarithm is floored where it drowns in noise.
+    """
+    signal = smooth(scan) - np.float32(air.level)
     logs: Field = np.log(np.maximum(signal, 0) + np.float32(air.floor))
-    return logs
+    return Tissue(scan, signal, logs, logs > otsu(logs))
 
 
-def rough_bodies(scan: Scan, air: Air) -> dict[str, Body]:
+def rough_bodies(tissue: Tissue, air: Air) -> dict[str, Body]:
     """Return the ``log``, ``shell`` and ``sweep`` bodies of a volume."""
-    signal = above_air(scan, air)
-    logs = logarithm(signal, air)
-    high = logs > otsu(logs)
-    log = _body(high, logs, scan)
-    shell = _body(high & _above_leak(signal, scan), logs, scan)
+    log = _body(tissue.high, tissue)
+    shell = _body(tissue.high & _above_leak(tissue), tissue)
     if shell.mask.sum() < SHELL_KEEPS * log.mask.sum():
         shell = log
-    steps = _steps(logs, high, air)
-    return {"log": log, "shell": shell, "sweep": _sweep(logs, scan, steps)}
+    return {"log": log, "shell": shell, "sweep": _sweep(tissue, _steps(tissue, air))}
 
 
 def otsu(values: Field) -> float:
@@ -148,68 +150,49 @@ def _blocks(voxels: Field) -> Field:
     return parts.transpose(0, 1, 3, 2, 4).reshape(-1, size * size)
 
 
-def _above_leak(signal: Field, scan: Scan) -> Mask:
+def _above_leak(tissue: Tissue) -> Mask:
     """Return where the signal is no mere leak of brighter tissue nearby."""
+    scan, signal = tissue.scan, tissue.signal
     half_px = max(1, round(SHELL_WINDOW_MM / 2 / scan.mm_per_px))
     half_slices = max(0, round(SHELL_WINDOW_MM / 2 / scan.slice_mm))
-    size = (2 * half_slices + 1, 2 * half_px + 1, 2 * half_px + 1)
-    return signal > np.float32(SHELL_SHARE) * ndimage.maximum_filter(signal, size)
+    around = highest_within(signal, (half_slices, half_px, half_px))
+    return signal > np.float32(SHELL_SHARE) * around
 
 
-def _steps(logs: Field, high: Mask, air: Air) -> Field:
+def _steps(tissue: Tissue, air: Air) -> Field:
     """Return the thresholds to sweep, from above noise to the middle of the tissue."""
-    low, top = np.log(SWEEP_FROM_FLOORS * air.floor), np.median(logs[high])
+    low = np.log(SWEEP_FROM_FLOORS * air.floor)
+    top = np.median(tissue.logs[tissue.high])
     steps: Field = np.linspace(low, top, SWEEP_STEPS + 1)[:-1].astype(np.float32)
     return steps
 
 
-def _sweep(logs: Field, scan: Scan, steps: Field) -> Body:
+def _sweep(tissue: Tissue, steps: Field) -> Body:
     """Return the body with the steepest front, chosen on a copy of half the size."""
-    half = Scan(logs[:, ::2, ::2], 2 * scan.mm_per_px, scan.slice_mm)
-    edges = [_body(half.voxels > step, half.voxels, half).edge for step in steps]
-    return _body(logs > steps[int(np.argmax(edges))], logs, scan)
+    logs = np.ascontiguousarray(tissue.logs[:, ::2, ::2])
+    mm_per_px = 2 * tissue.scan.mm_per_px
+    fronts = (front_rows(_solid(logs > step, mm_per_px)) for step in steps)
+    edges = [_edge(front, logs, mm_per_px) for front in fronts]
+    return _body(tissue.logs > steps[int(np.argmax(edges))], tissue)
 
 
-def _body(high: Mask, logs: Field, scan: Scan) -> Body:
+def _body(high: Mask, tissue: Tissue) -> Body:
     """Return the largest connected body with its interior filled and its front."""
-    largest = _largest(_opened(high, scan))
-    mask = _filled(largest)
-    front = front_rows(mask)
+    mm_per_px = tissue.scan.mm_per_px
+    solid = _solid(high, mm_per_px)
+    front = front_rows(solid)
     return Body(
-        mask=mask,
+        mask=filled(solid),
         front=front,
-        back=front_rows(largest[:, ::-1]),
-        nearest_row=_nearest_row(front, mask.shape[1]),
-        edge=_edge(front, logs, scan),
+        back=front_rows(solid[:, ::-1]),
+        nearest_row=_nearest_row(front, solid.shape[1]),
+        edge=_edge(front, tissue.logs, mm_per_px),
     )
 
 
-def _opened(mask: Mask, scan: Scan) -> Mask:
-    radius_px = max(1, round(OPENING_MM / 2 / scan.mm_per_px))
-    disc = ndimage.generate_binary_structure(2, 1)[None]
-    return ndimage.binary_opening(mask, disc, iterations=radius_px)
-
-
-def _largest(mask: Mask) -> Mask:
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())[1:]
-    kept: Mask = labels == 1 + int(np.argmax(sizes))
-    return kept
-
-
-def _filled(mask: Mask) -> Mask:
-    """Return all that no air reaches from its slice's front row; undercuts stay air."""
-    in_plane = np.zeros((3, 3, 3), bool)
-    in_plane[1] = ndimage.generate_binary_structure(2, 1)
-    labels, count = ndimage.label(~mask, in_plane)
-    reached = np.zeros(count + 1, bool)
-    reached[np.unique(labels[:, 0])] = True
-    reached[0] = False
-    seen: Mask = np.any(mask, axis=(1, 2), keepdims=True)
-    filled: Mask = ~reached[labels] & seen
-    return filled
+def _solid(high: Mask, mm_per_px: float) -> Mask:
+    """Return the largest connected part; filling it would not move its front."""
+    return largest_part(opened(high, max(1, round(OPENING_MM / 2 / mm_per_px))))
 
 
 def _nearest_row(front: Field, depth_px: int) -> float:
@@ -218,7 +201,7 @@ def _nearest_row(front: Field, depth_px: int) -> float:
     return float(np.sort(second)[min(CONTACT_SLICES, len(second)) - 1])
 
 
-def _edge(front: Field, logs: Field, scan: Scan) -> float:
+def _edge(front: Field, logs: Field, mm_per_px: float) -> float:
     """Return the rise of log signal across the front, times its width and slices."""
     rows, columns = logs.shape[1:]
     margin = int(columns * (1 - CENTRAL_COLUMNS) / 2)
@@ -227,7 +210,7 @@ def _edge(front: Field, logs: Field, scan: Scan) -> float:
     if at_slice.size == 0:
         return -np.inf
     row = central[at_slice, at_column].astype(int)
-    step = max(1, round(EDGE_MM / scan.mm_per_px))
+    step = max(1, round(EDGE_MM / mm_per_px))
     behind = logs[at_slice, np.minimum(row + step, rows - 1), at_column + margin]
     before = logs[at_slice, np.maximum(row - step, 0), at_column + margin]
     share = at_slice.size / central.size

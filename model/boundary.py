@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.air import Body, Field, Mask, Scan, measure_air, rough_bodies
+from model.air import Body, Scan, find_tissue, measure_air, rough_bodies
 from model.chest import Chest, find_chest, off_midline_mm, refusal, wall_rows
 from model.gates import (
     EDGE_PX,
@@ -24,6 +24,7 @@ from model.gates import (
     require_signal,
     spread_px,
 )
+from model.neighbours import Field, Mask
 from model.preprocess import Placement, resample
 from model.wrap import blank_wrap
 
@@ -60,8 +61,8 @@ def find_region(pre: NDArray[np.float32], placement: Placement) -> BreastRegion:
     scan = reduced(pre, placement)
     air = measure_air(scan.voxels)
     require_signal(scan, air)
-    scan, folded_px = blank_wrap(scan, air)
-    bodies = rough_bodies(scan, air)
+    tissue, folded_px = blank_wrap(find_tissue(scan, air), air)
+    bodies = rough_bodies(tissue, air)
     body = preferred(bodies, scan.mm_per_px, edge_px=folded_px + EDGE_PX)
     chest = find_chest(body, scan)
     fronts = Fronts(air.contrast, spread_px(bodies), folded_px)
@@ -144,16 +145,27 @@ def _breast_slices(body: Body, chest: Chest, beside: Mask, scan: Scan) -> Mask:
 
 
 def _group_means(planes: Field, group: int) -> Field:
-    starts = np.arange(0, len(planes), group)
-    counts = np.diff(np.append(starts, len(planes))).astype(np.float32)
-    sums = np.add.reduceat(planes, starts, axis=0, dtype=np.float32)
-    return (sums / counts[:, None, None]).astype(np.float32)
+    """Return the means of so many neighbouring planes, of fewer at the end.
+
+    The first of a group is added last, as ``np.add.reduceat`` rounds up to 8 planes.
+    """
+    firsts = planes[::group]
+    others, counts = np.zeros_like(firsts), np.ones(len(firsts), np.float32)
+    for offset in range(1, group):
+        later = planes[offset::group]
+        others[: len(later)] += later
+        counts[: len(later)] += 1
+    means: Field = (firsts + others) / counts[:, None, None]
+    return means
 
 
 def _on_stack(
     region: Mask, scan: Scan, placement: Placement, *, slices: int
 ) -> NDArray[np.bool_]:
     """Return a reduced region on the stack's grid; padding stays empty."""
-    planes = resample(region, placement, (scan.mm_per_px, scan.mm_per_px)) >= 0.5
+    held = region.any(axis=(1, 2))
+    planes = np.zeros((len(region), placement.grid_px, placement.grid_px), bool)
+    pixel_mm = (scan.mm_per_px, scan.mm_per_px)
+    planes[held] = resample(region[held], placement, pixel_mm) >= 0.5
     group = slice_group(scan.mm_per_px, placement.slice_mm)
     return np.repeat(planes, group, axis=0)[:slices]

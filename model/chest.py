@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from model.air import Body, Field, Mask, Scan
+from model.air import Body, Scan
 from model.errors import RegionError
 from model.front import midline, profile, sternal_rows
+from model.neighbours import Field, Mask
 
 FLANK_MM = 40.0
 """Behind the sternum: at this depth the chest is wide and the arms are not reached."""

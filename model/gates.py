@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.air import Air, Body, Field, Scan
+from model.air import Air, Body, Scan
 from model.chest import FRONT_SHARE, Chest, refusal, wall_rows
 from model.front import profile, valley_depths
+from model.neighbours import Field
 
 MIN_LENGTH_MM, SHORT_MM = 10.0, 60.0
 """From foot to head: no volume below the first, no whole breast below the second."""

@@ -7,7 +7,8 @@ that are merely cut off leave the air of the cleavage.
 
 import numpy as np
 
-from model.air import Air, Mask, Scan, above_air, logarithm, otsu
+from model.air import Air, Scan, Tissue, find_tissue
+from model.neighbours import Mask
 
 HALF_WIDTH_MM = 15.0
 """Beside the image's middle, inside the cleavage."""
@@ -20,15 +21,16 @@ MIN_GAP_MM = 15.0
 MARGIN_PX = 2
 
 
-def blank_wrap(scan: Scan, air: Air) -> tuple[Scan, int]:
-    """Return the scan with a folded back set to air, and how many rows that took."""
-    logs = logarithm(above_air(scan, air), air)
-    end = _wrap_end(logs > otsu(logs), scan)
+def blank_wrap(tissue: Tissue, air: Air) -> tuple[Tissue, int]:
+    """Return the tissue with a folded back set to air, and how many rows that took."""
+    scan = tissue.scan
+    end = _wrap_end(tissue.high, scan)
     if end == 0:
-        return scan, 0
+        return tissue, 0
     voxels = scan.voxels.copy()
     voxels[:, :end] = air.level
-    return Scan(voxels, scan.mm_per_px, scan.slice_mm), end
+    blanked = Scan(voxels, scan.mm_per_px, scan.slice_mm)
+    return find_tissue(blanked, air), end
 
 
 def _wrap_end(high: Mask, scan: Scan) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from model.bag import BagFeatures, measure
-from model.boundary import BreastRegion, find_region
+from model.boundary import BreastRegion, find_region, reduced
 from model.errors import RegionError
 from model.gates import Signals, judge
 
@@ -194,6 +194,20 @@ def test_thin_and_thick_slices_agree(slice_mm: float) -> None:
     region = find_region(body.image(), body.placement)
     assert len(region.mask) == body.slices
     assert bag_of(region, body).nearest_point_mm == pytest.approx(60, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "group", "means"),
+    [(2.6, 1, [1, 3, 8, 4, 6]), (1.3, 2, [2, 6, 6]), (0.9, 3, [4, 5])],
+)
+def test_slices_thinner_than_a_pixel_are_averaged(
+    slice_mm: float, group: int, means: list[float]
+) -> None:
+    pre = np.ones((5, 128, 128), np.float32)
+    pre *= np.array([1, 3, 8, 4, 6], np.float32)[:, None, None]
+    scan = reduced(pre, Prone(slice_mm=slice_mm, slices=5).placement)
+    assert scan.voxels[:, 64, 64].tolist() == pytest.approx(means)
+    assert scan.slice_mm == pytest.approx(slice_mm * group)
 
 
 def test_padding_is_never_breast_and_not_counted() -> None:
