@@ -82,6 +82,17 @@ def to_stack(pre: "Volume", post: "Volume", *, grid_px: int = 256) -> SliceStack
     return SliceStack(voxels, placement, pre.get_geometry())
 
 
+def pre_to_stack(
+    pre: "Volume", *, grid_px: int = 256
+) -> tuple[NDArray[np.float32], Placement]:
+    """Return channel 0 of a pair's stack, and where it lies, from its pre series."""
+    canonical = pre.to_patient_orientation(ORIENTATION)
+    placement = place(canonical.get_geometry(), grid_px)
+    voxels = resample(canonical.array, placement, canonical.pixel_spacing)
+    voxels *= np.float32(1.0 / robust_maximum(canonical.array))
+    return voxels, placement
+
+
 def mask_to_stack(mask: "Volume", stack: SliceStack) -> NDArray[np.bool_]:
     """Return a source-grid mask on the stack's grid, (slices, rows, columns)."""
     _check_geometry(stack.source, mask.get_geometry(), "mask")
@@ -172,7 +183,7 @@ def _resample_into(
     rows = _to_grid(placement, planes.shape[1], pixel_mm[0], placement.top_px)
     columns = _to_grid(placement, planes.shape[2], pixel_mm[1], placement.left_px)
     for index, plane in enumerate(planes):
-        out[index] = _along_both(rows, plane.astype(np.float32), columns)
+        out[index] = _along_both(rows, plane.astype(np.float32, copy=False), columns)
 
 
 def _along_both(

@@ -18,7 +18,7 @@ from model.bag import BagFeatures, TouchRule, measure, overlay_map, touch_rule
 from model.boundary import BreastRegion, find_region
 from model.errors import RegionError
 from model.metrics import overlap
-from model.preprocess import ORIENTATION, Placement, to_stack
+from model.preprocess import ORIENTATION, Placement, pre_to_stack
 from model.refine import FLIP_STEP
 from plugin.bag_grid import BAG_GRID_PX, on_bag_grid
 from plugin.drawing import predict_mask
@@ -59,23 +59,23 @@ def measure_session(session: OpenSession, segmenter: Segmenter | None) -> Measur
     RegionError
         If this is no bilateral volume of a prone patient's breasts.
     """
-    stack = to_stack(session.pre, session.post, grid_px=BAG_GRID_PX)
+    pre, placement = pre_to_stack(session.pre, grid_px=BAG_GRID_PX)
     try:
-        region = find_region(stack.voxels[:, 0], stack.placement)
+        region = find_region(pre, placement)
     except RegionError as error:
         if segmenter is None:
             raise
         return _of_another_shape(session, segmenter, error)
     sure = min(region.confidence, session.pair.confidence)
     if segmenter is None:
-        return _by_boundary(region, stack.placement, sure)
+        return _by_boundary(region, placement, sure)
     step = step_of(session)
     mask, _ = predict_mask(thinned(session, step), segmenter)
     on_grid, _ = on_bag_grid(mask)
     dice = overlap(on_grid, region.mask[step // 2 :: step]).dice
     if dice < MIN_OVERLAP:
         _warn(session, f"Dice {dice:.2f} with the body's boundary, which is measured")
-        return _by_boundary(region, stack.placement, min(sure, DOUBTED))
+        return _by_boundary(region, placement, min(sure, DOUBTED))
     return _by_network(session, mask, sure)
 
 

@@ -12,6 +12,7 @@ from model.preprocess import (
     mask_to_stack,
     network_input,
     place,
+    pre_to_stack,
     robust_maximum,
     to_source,
     to_stack,
@@ -48,6 +49,15 @@ def test_stack_scales_isotropically_and_pads_the_short_side() -> None:
     assert not stack.voxels[:, :, :5].any()
     assert stack.voxels[1, 0, 15, 15] == pytest.approx(1.0)
     assert stack.voxels[1, 1, 15, 15] == pytest.approx(2.0)
+
+
+def test_the_pre_series_alone_is_the_same_channel_of_the_stack() -> None:
+    rng = np.random.default_rng(0)
+    whole = volume(rng.integers(0, 900, (3, 40, 60)).astype(np.uint16))
+    stack = to_stack(whole, volume(2 * body()), grid_px=30)
+    pre, placement = pre_to_stack(whole, grid_px=30)
+    assert placement == stack.placement
+    assert np.array_equal(pre, stack.voxels[:, 0])
 
 
 def test_non_square_pixels_are_not_stretched() -> None:
