@@ -62,7 +62,7 @@ def find_region(pre: NDArray[np.float32], placement: Placement) -> BreastRegion:
     air = measure_air(scan.voxels)
     require_signal(scan, air)
     tissue, folded_px = blank_wrap(find_tissue(scan, air), air)
-    bodies = rough_bodies(tissue, air)
+    scan, bodies = tissue.scan, rough_bodies(tissue, air)
     body = preferred(bodies, scan.mm_per_px, edge_px=folded_px + EDGE_PX)
     chest = find_chest(body, scan)
     fronts = Fronts(air.contrast, spread_px(bodies), folded_px)
