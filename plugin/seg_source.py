@@ -1,6 +1,10 @@
-"""The image planes that a SEG refers to, read from headers alone."""
+"""The image planes that a SEG refers to, from headers alone.
 
-from collections.abc import Iterator
+What the scan of the folder has kept of them is used while the files are the same: to
+parse them again takes as long as the scan did.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +15,9 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import MRImageStorage
 
 from plugin.errors import MaskError
-from plugin.reading.elements import number, whole
-from plugin.reading.frames import Plane, read_plane
+from plugin.reading.frames import Plane, PlaneHeader, read_plane_header
 from plugin.reading.grid import geometry
+from plugin.reading.layout import is_unchanged
 from plugin.reading.multiframe import flat_frames
 from plugin.series import FrameRef, Phase
 
@@ -81,16 +85,16 @@ def read_source(phase: Phase) -> Source:
     if not phase.frames:
         raise _error(phase, found="no DICOM frames", needed="a DICOM series")
     with disable_value_validation():
-        flat = list(_flat_headers(phase))
-        planes = tuple(map(_plane, phase.frames, flat))
+        told = list(_plane_headers(phase))
         header = _read(phase.frames[0])
+    planes = tuple(one.plane for one in told)
     grid = geometry(
         planes,
         subject=f"series {phase.series_uid}",
         frame_of_reference_uid=phase.frame_of_reference_uid,
     )
-    thickness_mm = number(flat[0], "SliceThickness") or grid.spacing[0]
-    numbers = tuple(map(_frame_number, phase.frames, flat))
+    thickness_mm = told[0].thickness_mm or grid.spacing[0]
+    numbers = tuple(map(_frame_number, phase.frames, told))
     return Source(phase, header, planes, grid, thickness_mm, numbers)
 
 
@@ -110,18 +114,35 @@ def source_index(placeholder_uid: str) -> int:
     return int(placeholder_uid.removeprefix(PLACEHOLDER_PREFIX)) - 1
 
 
-def _flat_headers(phase: Phase) -> Iterator[Dataset]:
-    """Yield one header per frame of the phase, a multi-frame file being read once."""
-    stacks: dict[Path, tuple[Dataset, ...]] = {}
+def _plane_headers(phase: Phase) -> Iterator[PlaneHeader]:
+    """Yield what is said of each frame, a changed multi-frame file being read once."""
+    stacks: dict[Path, Sequence[Dataset]] = {}
     for frame in phase.frames:
-        if frame.frame_number is None:
-            yield _read(frame, PLANE_TAGS)
-            continue
-        if frame.path not in stacks:
-            stacks[frame.path] = tuple(flat_frames(_read(frame, PLANE_TAGS)))
-        if frame.frame_number > len(stacks[frame.path]):
-            raise _changed(frame, f"{len(stacks[frame.path])} frames")
-        yield stacks[frame.path][frame.frame_number - 1]
+        kept = frame.header if is_unchanged(frame) else None
+        yield kept or _parsed(frame, stacks)
+
+
+def _parsed(frame: FrameRef, stacks: dict[Path, Sequence[Dataset]]) -> PlaneHeader:
+    found = read_plane_header(_flat_header(frame, stacks))
+    if found is None:
+        raise MaskError(
+            f"instance {frame.sop_instance_uid}",
+            found=f"no image plane of frame {frame.frame_number or 1}",
+            needed="position, orientation and pixel spacing of every frame",
+            mend="choose a series with complete geometry",
+        )
+    return found
+
+
+def _flat_header(frame: FrameRef, stacks: dict[Path, Sequence[Dataset]]) -> Dataset:
+    if frame.frame_number is None:
+        return _read(frame, PLANE_TAGS)
+    if frame.path not in stacks:
+        stacks[frame.path] = tuple(flat_frames(_read(frame, PLANE_TAGS)))
+    stack = stacks[frame.path]
+    if frame.frame_number > len(stack):
+        raise _changed(frame, f"{len(stack)} frames")
+    return stack[frame.frame_number - 1]
 
 
 def _read(frame: FrameRef, tags: list[str] | None = None) -> Dataset:
@@ -131,20 +152,8 @@ def _read(frame: FrameRef, tags: list[str] | None = None) -> Dataset:
     return header
 
 
-def _plane(frame: FrameRef, header: Dataset) -> Plane:
-    plane = read_plane(header)
-    if plane is None:
-        raise MaskError(
-            f"instance {frame.sop_instance_uid}",
-            found=f"no image plane of frame {frame.frame_number or 1}",
-            needed="position, orientation and pixel spacing of every frame",
-            mend="choose a series with complete geometry",
-        )
-    return plane
-
-
-def _frame_number(frame: FrameRef, header: Dataset) -> int | None:
-    return None if whole(header, "NumberOfFrames") == 1 else frame.frame_number
+def _frame_number(frame: FrameRef, header: PlaneHeader) -> int | None:
+    return None if header.is_alone else frame.frame_number
 
 
 def _placeholder(source: Source, index: int) -> Dataset:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from plugin.reading.layout import Tail
+    from plugin.reading.frames import PlaneHeader
+    from plugin.reading.layout import Stamp, Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,12 @@ class FrameRef:
     """1-based frame number inside a multi-frame instance; None for single-frame."""
     is_packed: bool = field(default=False, compare=False, repr=False)
     """Its pixels are compressed."""
+    stamp: "Stamp | None" = field(default=None, compare=False, repr=False)
+    """Its file's when that was scanned: what follows is true while it is the same."""
+    header: "PlaneHeader | None" = field(default=None, compare=False, repr=False)
+    """What its header said of the plane; None where that is no plane."""
     tail: "Tail | None" = field(default=None, compare=False, repr=False)
-    """Where its pixels were when the file was scanned; None where that is not enough
-    to read them."""
+    """Where its pixels were; None where that is not enough to read them."""
 
 
 @dataclass(frozen=True, slots=True)

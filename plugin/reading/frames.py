@@ -40,6 +40,17 @@ class Plane:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaneHeader:
+    """What a DICOM-SEG has to know of a plane that it refers to."""
+
+    plane: Plane
+    thickness_mm: float | None
+    """SliceThickness; None when absent."""
+    is_alone: bool
+    """The instance says that it has one frame."""
+
+
+@dataclass(frozen=True, slots=True)
 class Times:
     """Every clock and counter that can tell time points apart; None when absent."""
 
@@ -123,7 +134,7 @@ def read_frame(
     dataset: Dataset, ref: FrameRef, series: Series, transfer_syntax: str
 ) -> Frame:
     """Return one plane; ``dataset`` holds its attributes at its top level."""
-    plane = read_plane(dataset)
+    plane = ref.header.plane if ref.header else read_plane(dataset)
     return Frame(
         ref=ref,
         series=series,
@@ -137,6 +148,15 @@ def read_frame(
         lossy=_is_lossy(dataset, transfer_syntax),
         problem=_problem(dataset, ref, plane),
     )
+
+
+def read_plane_header(dataset: Dataset) -> PlaneHeader | None:
+    """Return the plane and what else a reference to it needs, None without a plane."""
+    plane = read_plane(dataset)
+    if plane is None:
+        return None
+    is_alone = whole(dataset, "NumberOfFrames") == 1
+    return PlaneHeader(plane, number(dataset, "SliceThickness"), is_alone)
 
 
 def read_plane(dataset: Dataset) -> Plane | None:

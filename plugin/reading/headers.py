@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from plugin.errors import InputError
 from plugin.reading.elements import text
-from plugin.reading.frames import Frame, read_frame, read_series
+from plugin.reading.frames import Frame, read_frame, read_plane_header, read_series
 from plugin.reading.instance import READ_ERRORS, Instance, frame_count, read_instance
 from plugin.reading.layout import Stamp, Tail, find_tail
 from plugin.reading.multiframe import read_frames
@@ -143,7 +143,7 @@ def _read(path: Path) -> FileReport:
     if sop_class == MRImageStorage:
         return _single_frame(instance, path, stamp)
     if sop_class in MULTI_FRAME_MR:
-        return _multi_frame(instance, path)
+        return _multi_frame(instance, path, stamp)
     media = dataset.file_meta.get("MediaStorageSOPClassUID", "")
     if MediaStorageDirectoryStorage in (sop_class, media):
         return FileReport(ignored="DICOMDIR")
@@ -162,7 +162,9 @@ def _single_frame(instance: Instance, path: Path, stamp: Stamp) -> FileReport:
         sop_instance_uid=text(dataset, "SOPInstanceUID"),
         sop_class_uid=text(dataset, "SOPClassUID"),
         is_packed=instance.is_packed,
-        tail=_tail(instance, path, stamp),
+        stamp=stamp,
+        header=read_plane_header(dataset),
+        tail=_tail(instance, path),
     )
     series = read_series(dataset)
     frame = read_frame(dataset, ref, series, instance.transfer_syntax)
@@ -172,15 +174,15 @@ def _single_frame(instance: Instance, path: Path, stamp: Stamp) -> FileReport:
     return FileReport((replace(frame, problem=frame.problem or instance.problem),))
 
 
-def _tail(instance: Instance, path: Path, stamp: Stamp) -> Tail | None:
+def _tail(instance: Instance, path: Path) -> Tail | None:
     known = instance.transfer_syntax in AllTransferSyntaxes
     if instance.problem or instance.is_packed or not known:
         return None
-    return find_tail(path, stamp, instance.dataset, instance.pixel_offset)
+    return find_tail(path, instance.dataset, instance.pixel_offset)
 
 
-def _multi_frame(instance: Instance, path: Path) -> FileReport:
-    frames = read_frames(instance, path, read_series(instance.dataset))
+def _multi_frame(instance: Instance, path: Path, stamp: Stamp) -> FileReport:
+    frames = read_frames(instance, path, stamp)
     if not frames:
         reason = "functional groups that do not match the number of frames"
         return FileReport(ignored=reason, is_damaged=True)

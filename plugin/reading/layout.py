@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset, FileDataset
 from plugin.errors import InputError
 from plugin.reading.elements import number, text, whole
 from plugin.reading.frames import Plane, read_plane
+from plugin.series import FrameRef
 
 PHILIPS_CREATOR = (0x2005, 0x0010)
 PHILIPS_SCALE_SLOPE = (0x2005, 0x100E)
@@ -101,10 +102,9 @@ class Layout:
 class Tail:
     """The pixels of a single-frame file that was scanned: where they are, and how.
 
-    Only for a file that is still the same one (``stamp``).
+    Only for a file that is still the same one, see ``is_unchanged``.
     """
 
-    stamp: Stamp
     offset: int
     layout: Layout
     header: SliceHeader
@@ -117,8 +117,13 @@ class Tail:
         return SlicePixels(upright(stored, self.inverted_from), self.header)
 
 
+def is_unchanged(frame: FrameRef) -> bool:
+    """Tell whether a frame's file is the one that was scanned, by its stamp."""
+    return frame.stamp is not None and frame.stamp == Stamp.of(frame.path.stat())
+
+
 def find_tail(
-    path: Path, stamp: Stamp, dataset: FileDataset, pixel_offset: int | None
+    path: Path, dataset: FileDataset, pixel_offset: int | None
 ) -> Tail | None:
     """Return the tail of a native single-frame file, None where its pixels need more.
 
@@ -131,7 +136,7 @@ def find_tail(
         header = slice_header(path, dataset)
     except InputError:
         return None
-    return Tail(stamp, pixel_offset, layout_of(dataset), header, top_of(dataset))
+    return Tail(pixel_offset, layout_of(dataset), header, top_of(dataset))
 
 
 def layout_of(dataset: FileDataset) -> Layout:

@@ -8,8 +8,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
 from plugin.reading.elements import items
-from plugin.reading.frames import Frame, Series, read_frame
+from plugin.reading.frames import Frame, read_frame, read_plane_header, read_series
 from plugin.reading.instance import Instance, frame_count
+from plugin.reading.layout import Stamp
 from plugin.series import FrameRef
 
 Element = DataElement | RawDataElement
@@ -35,9 +36,10 @@ FUNCTIONAL_GROUPS = (
 """The groups whose attributes a reader of T1 series needs."""
 
 
-def read_frames(instance: Instance, path: Path, series: Series) -> tuple[Frame, ...]:
+def read_frames(instance: Instance, path: Path, stamp: Stamp) -> tuple[Frame, ...]:
     """Return the frames of a multi-frame instance in stored order, none if damaged."""
     dataset, frames = instance.dataset, []
+    series = read_series(dataset)
     for number, flat in enumerate(flat_frames(dataset), start=1):
         ref = FrameRef(
             path=path,
@@ -45,6 +47,8 @@ def read_frames(instance: Instance, path: Path, series: Series) -> tuple[Frame, 
             sop_class_uid=str(dataset.get("SOPClassUID", "")),
             frame_number=number,
             is_packed=instance.is_packed,
+            stamp=stamp,
+            header=read_plane_header(flat),
         )
         frames.append(read_frame(flat, ref, series, instance.transfer_syntax))
     return tuple(frames) if len(frames) == frame_count(dataset) else ()

@@ -21,8 +21,8 @@ from plugin.reading.instance import READ_ERRORS, Instance, frame_bytes, read_ins
 from plugin.reading.layout import (
     Pixels,
     SlicePixels,
-    Stamp,
     check_words,
+    is_unchanged,
     layout_of,
     refusal,
     slice_header,
@@ -67,7 +67,7 @@ def _next(slices: Iterator[SlicePixels], path: Path) -> SlicePixels:
 
 def _read_file(path: Path, frames: Sequence[FrameRef]) -> Iterator[SlicePixels]:
     tail = frames[0].tail
-    if tail is not None and tail.stamp == Stamp.of(path.stat()):
+    if tail is not None and is_unchanged(frames[0]):
         yield tail.read(path)
         return
     with path.open("rb") as file:
