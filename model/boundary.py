@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from model.air import Body, Scan, find_tissue, measure_air, rough_bodies
 from model.chest import Chest, find_chest, off_midline_mm, refusal, wall_rows
+from model.errors import RegionError
 from model.gates import (
     EDGE_PX,
     Fronts,
@@ -71,6 +72,16 @@ def find_region(pre: NDArray[np.float32], placement: Placement) -> BreastRegion:
     region = _breasts(body, chest, scan)
     mask = _on_stack(region, scan, placement, slices=len(pre))
     return BreastRegion(mask, confidence, flags, signals)
+
+
+def region_or_refusal(
+    pre: NDArray[np.float32], placement: Placement
+) -> BreastRegion | RegionError:
+    """Return the breast region of ``find_region``, or the error it would raise."""
+    try:
+        return find_region(pre, placement)
+    except RegionError as error:
+        return error
 
 
 def reduced(pre: NDArray[np.float32], placement: Placement) -> Scan:

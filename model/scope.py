@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.boundary import find_region
+from model.boundary import BreastRegion, region_or_refusal
 from model.errors import RegionError
 from model.preprocess import Placement
 
@@ -51,15 +51,21 @@ EVERYTHING = Window(slice(None), slice(None), slice(None))
 def find_window(
     voxels: NDArray[np.floating], placement: Placement, scope: str
 ) -> Window:
-    """Return the part of a stack (slices, 2, rows, columns) that a scope means.
+    """Return the part of a stack (slices, 2, rows, columns) that a scope means."""
+    if scope == "whole":
+        return EVERYTHING
+    pre = voxels[:, 0].astype(np.float32, copy=False)
+    return window_around(region_or_refusal(pre, placement), placement, scope)
+
+
+def window_around(
+    region: BreastRegion | RegionError, placement: Placement, scope: str
+) -> Window:
+    """Return the part of a stack that a scope means, by the boundary's region.
 
     All of it where the boundary finds no breasts or doubts what it finds.
     """
-    if scope == "whole":
-        return EVERYTHING
-    try:
-        region = find_region(voxels[:, 0].astype(np.float32), placement)
-    except RegionError:
+    if scope == "whole" or isinstance(region, RegionError):
         return EVERYTHING
     if region.confidence < TRUSTED:
         return EVERYTHING

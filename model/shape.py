@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.boundary import BreastRegion, find_region
+from model.boundary import BreastRegion
 from model.errors import RegionError
 from model.metrics import overlap
-from model.preprocess import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +27,9 @@ class Shape:
     """Dice of the mask and the boundary's region; None when it refuses."""
 
 
-def read_shape(
-    pre: NDArray[np.float32], placement: Placement, mask: NDArray[np.bool_]
-) -> Shape:
-    """Return what the boundary of ``pre`` says of a mask on the same stack's grid."""
-    try:
-        region = find_region(pre, placement)
-    except RegionError as error:
-        return Shape(error.found, 0.0, (), None)
-    return compared(region, mask)
-
-
-def compared(region: BreastRegion, mask: NDArray[np.bool_]) -> Shape:
-    """Return how a mask agrees with a region that was found."""
+def read_shape(region: BreastRegion | RegionError, mask: NDArray[np.bool_]) -> Shape:
+    """Return what the boundary's region, or its refusal, says of a mask on its grid."""
+    if isinstance(region, RegionError):
+        return Shape(region.found, 0.0, (), None)
     dice = overlap(mask, region.mask).dice
     return Shape("", region.confidence, region.flags, dice)

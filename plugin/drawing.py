@@ -1,17 +1,18 @@
 """A network draws a session's mask, and others say what they make of it."""
 
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from highdicom import Volume
 
 from model.bag import BagFeatures
+from model.boundary import region_or_refusal
 from model.inference import THRESHOLD, Progress, predict, unfollowed
 from model.preprocess import SliceStack, to_source, to_stack
 from model.refine import FLIP_STEP, Prediction, predict_stack
-from model.scope import find_window
+from model.scope import EVERYTHING, Window, find_window, window_around
 from model.shape import Shape, read_shape
 from plugin.qc import Evidence
 from plugin.session import OpenSession
@@ -35,11 +36,14 @@ def draw(
     session: OpenSession, segmenter: "Segmenter", *, report: Report = unheard
 ) -> Drawn:
     """Return the network's mask with the second opinions on it."""
-    stack, found = _predicted(
-        session, segmenter, flip_step=FLIP_STEP, progress=partial(report, "infer")
-    )
-    on_grid = found.probability >= THRESHOLD
-    shape = read_shape(stack.voxels[:, 0], stack.placement, on_grid)
+    stack = _stack(session, segmenter)
+    region = cache(partial(region_or_refusal, stack.voxels[:, 0], stack.placement))
+    window = EVERYTHING
+    if segmenter.scope != "whole":
+        window = window_around(region(), stack.placement, segmenter.scope)
+    infer = partial(report, "infer")
+    found = _predicted(stack, segmenter, window, flip_step=FLIP_STEP, progress=infer)
+    shape = read_shape(region(), found.probability >= THRESHOLD)
     return Drawn(_on_source(found, stack), found.flip_dice, shape)
 
 
@@ -47,28 +51,34 @@ def predict_mask(
     session: OpenSession, segmenter: "Segmenter", *, flip_step: int = 0
 ) -> tuple[Volume, float | None]:
     """Return the network's mask (0 or 1) on the source grid, and its flip Dice."""
-    stack, found = _predicted(session, segmenter, flip_step=flip_step)
+    stack = _stack(session, segmenter)
+    window = find_window(stack.voxels, stack.placement, segmenter.scope)
+    found = _predicted(stack, segmenter, window, flip_step=flip_step)
     return _on_source(found, stack), found.flip_dice
 
 
+def _stack(session: OpenSession, segmenter: "Segmenter") -> SliceStack:
+    grid_px = segmenter.checkpoint.manifest.grid_px
+    return to_stack(session.pre, session.post, grid_px=grid_px)
+
+
 def _predicted(
-    session: OpenSession,
+    stack: SliceStack,
     segmenter: "Segmenter",
+    window: Window,
     *,
     flip_step: int,
     progress: Progress = unfollowed,
-) -> tuple[SliceStack, Prediction]:
+) -> Prediction:
     checkpoint = segmenter.checkpoint
-    stack = to_stack(session.pre, session.post, grid_px=checkpoint.manifest.grid_px)
-    found = predict_stack(
+    return predict_stack(
         stack,
         partial(predict, network=checkpoint.network, engine=segmenter.engine),
         segmenter.refinement,
         flip_step=flip_step,
-        window=find_window(stack.voxels, stack.placement, segmenter.scope),
+        window=window,
         progress=progress,
     )
-    return stack, found
 
 
 def _on_source(found: Prediction, stack: SliceStack) -> Volume:
