@@ -96,8 +96,14 @@ def cut(window: Window, voxels: NDArray[np.floating]) -> NDArray[np.floating]:
 def placed(
     window: Window, found: NDArray[np.float32], voxels: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Return a window's values on the grid of the whole stack, 0 outside."""
-    out = np.zeros((len(voxels), *voxels.shape[2:]), np.float32)
+    """Return a window's values on the grid of the whole stack, 0 outside.
+
+    They are returned as they are, not copied, where they are the whole.
+    """
+    shape = (len(voxels), *voxels.shape[2:])
+    if found.shape == shape:
+        return found
+    out = np.zeros(shape, np.float32)
     out[window.index] = found
     return out
 

@@ -25,6 +25,7 @@ from model.scope import (
     Window,
     _span,
     find_window,
+    placed,
     within,
 )
 from plugin import scope_proof
@@ -83,6 +84,19 @@ def test_what_the_window_holds_is_predicted_as_in_the_whole(stack: SliceStack) -
     outside = np.ones(found.shape, bool)
     outside[window.index] = False
     assert not found[outside].any()
+
+
+def test_the_whole_is_placed_without_a_copy() -> None:
+    voxels = np.zeros((4, 2, 16, 16), np.float32)
+    found = np.ones((4, 16, 16), np.float32)
+    assert placed(EVERYTHING, found, voxels) is found
+    all_of_it = Window(slice(0, 4), slice(0, 16), slice(0, 16))
+    assert placed(all_of_it, found, voxels) is found
+    part = placed(
+        Window(slice(1, 3), slice(None), slice(8, 16)), found[1:3, :, 8:], voxels
+    )
+    assert part.sum() == 2 * 16 * 8
+    assert part[1:3, :, 8:].all()
 
 
 def test_slices_keep_their_rows_and_columns(stack: SliceStack) -> None:
