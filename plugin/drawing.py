@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from highdicom import Volume
+from numpy.typing import NDArray
 
 from model.bag import BagFeatures
 from model.boundary import region_or_refusal
@@ -113,13 +114,25 @@ def same_images(session: OpenSession) -> bool:
 
 def silent_share(session: OpenSession, mask: Volume) -> float | None:
     """Return the share of a mask's voxels without signal, None for an empty mask."""
-    inside = session.pre.array[mask.array > 0]
-    return float((inside <= 0).mean()) if inside.size else None
+    image, inside = _about(session.pre, mask)
+    values = image[inside]
+    return float((values <= 0).mean()) if values.size else None
 
 
 def repeated_share(session: OpenSession, mask: Volume) -> float | None:
     """Return the share of a mask's voxels with the value of the next slice."""
-    image, inside = session.pre.array, mask.array > 0
+    image, inside = _about(session.pre, mask)
     both = inside[1:] & inside[:-1]
     same = (image[1:] == image[:-1])[both]
     return float(same.mean()) if same.size else None
+
+
+def _about(image: Volume, mask: Volume) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return image and mask in all slices, but only in rows and columns with mask."""
+    rows, columns = np.nonzero(mask.array.any(axis=0))
+    box = (slice(None), _span(rows), _span(columns))
+    return image.array[box], mask.array[box] > 0
+
+
+def _span(used: NDArray[np.intp]) -> slice:
+    return slice(used.min(), used.max() + 1) if used.size else slice(0)

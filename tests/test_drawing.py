@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from highdicom import Volume
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model import boundary
@@ -17,7 +19,7 @@ from model.phantom import draw_patient, draw_site, make_case
 from model.preprocess import to_source, to_stack
 from model.scope import EVERYTHING, SCOPES, find_window, within
 from model.shape import read_shape
-from plugin.drawing import draw, predict_mask
+from plugin.drawing import draw, predict_mask, repeated_share, silent_share
 from plugin.pipeline import Segmenter
 from plugin.session import OpenSession
 
@@ -120,3 +122,40 @@ def test_mask_and_shape_are_those_of_a_boundary_found_for_each(
     apart = np.ascontiguousarray(stack.voxels[:, 0])
     region = region_or_refusal(apart, stack.placement)
     assert drawn.shape == read_shape(region, found >= THRESHOLD)
+
+
+def volume(voxels: NDArray[Any]) -> Volume:
+    return Volume(voxels, np.eye(4), coordinate_system="PATIENT")
+
+
+def test_shares_are_of_the_voxels_in_the_mask_alone() -> None:
+    voxels = np.zeros((3, 4, 5), np.uint16)
+    voxels[:, 2:, 3:] = np.arange(1, 13).reshape(3, 2, 2)
+    voxels[0, 2, 3] = 0
+    voxels[2, 3, 4] = voxels[1, 3, 4]
+    mask = np.zeros(voxels.shape, np.uint8)
+    mask[:, 2:, 3:] = 1
+    given = session_of(volume(voxels), volume(voxels))
+    assert silent_share(given, volume(mask)) == 1 / 12
+    assert repeated_share(given, volume(mask)) == 1 / 8
+    nothing = volume(np.zeros_like(mask))
+    assert silent_share(given, nothing) is repeated_share(given, nothing) is None
+
+
+SPANS = st.tuples(st.integers(0, 5), st.integers(0, 5)).map(sorted)
+
+
+@given(st.integers(0, 2**31), SPANS, SPANS, SPANS, st.floats(0, 1))
+def test_shares_are_those_of_the_whole_volume(
+    seed: int, slices: list[int], rows: list[int], columns: list[int], part: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    image, mask = rng.integers(0, 3, (5, 5, 5)), np.zeros((5, 5, 5), np.uint8)
+    box = tuple(slice(*span) for span in (slices, rows, columns))
+    mask[box] = rng.random(mask[box].shape) < part
+    given = session_of(volume(image), volume(image))
+    values = (image <= 0)[mask > 0]
+    assert silent_share(given, volume(mask)) == (values.mean() if values.size else None)
+    both = (mask[1:] > 0) & (mask[:-1] > 0)
+    same = (image[1:] == image[:-1])[both]
+    assert repeated_share(given, volume(mask)) == (same.mean() if same.size else None)
