@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from highdicom import Volume
 from synthetic import Plan, slices, write
 from torch import nn
@@ -87,12 +88,15 @@ def untrained_segmenter(*, seed: int = 0, says: bool = True) -> Segmenter:
 
 
 def on_engine(checkpoint: Checkpoint, name: str) -> Segmenter:
+    """Return a segmenter on an engine; a test of one that this CPU lacks is skipped."""
     runtime, device, precision = name.split("-")
     engine = Engine(device, precision, runtime)
     if runtime == "torch":
         return Segmenter(checkpoint, engine)
-    from model.openvino_runner import OpenVinoRunner
+    from model.openvino_runner import OpenVinoRunner, has_bf16
 
+    if precision == "bf16" and not has_bf16():
+        pytest.skip(f"{name}: this CPU does not compute in bf16")
     weights = {k: v.numpy() for k, v in checkpoint.network.state_dict().items()}
     manifest = checkpoint.manifest
     if precision == "int8":
