@@ -1,5 +1,6 @@
 """The XNAT archive against the stand-in server: pulls, writes, rights and traps."""
 
+import hashlib
 import logging
 import re
 import subprocess
@@ -79,6 +80,50 @@ def test_what_is_there_is_not_pulled_again(
     before = len(server.requests)
     archive.fetch(session_id, tmp_path / "w")
     assert all("/resources/" not in r.path for r in server.requests[before:])
+
+
+@pytest.mark.parametrize("is_longer", [True, False], ids=["longer", "other bytes"])
+def test_what_an_earlier_run_left_damaged_is_pulled_again(
+    server: StandIn, session_id: str, tmp_path: Path, *, is_longer: bool
+) -> None:
+    archive = archive_of(server)
+    folder = archive.fetch(session_id, tmp_path / "w")
+    damaged = files_of(folder)[0]
+    data = damaged.read_bytes()
+    other = bytes([data[-1] ^ 1])
+    damaged.write_bytes(data + other if is_longer else data[:-1] + other)
+    before = len(sent(server, "GET", "/files/"))
+    archive.fetch(session_id, tmp_path / "w")
+    assert digests(folder) == digests(tmp_path / "source" / "MR1")
+    assert len(sent(server, "GET", "/files/")) - before == 1
+
+
+def test_every_byte_is_hashed_once_a_run(
+    server: StandIn,
+    session_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[int] = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self._md5 = hashlib.md5(usedforsecurity=False)
+
+        def update(self, data: bytes) -> None:
+            hashed.append(len(data))
+            self._md5.update(data)
+
+        def hexdigest(self) -> str:
+            return self._md5.hexdigest()
+
+    monkeypatch.setattr(download, "_md5", Counting)
+    archive = archive_of(server)
+    folder = archive.fetch(session_id, tmp_path / "w")
+    size = sum(path.stat().st_size for path in files_of(folder))
+    assert sum(hashed) == size
+    archive.fetch(session_id, tmp_path / "w")
+    assert sum(hashed) == 2 * size
 
 
 def test_a_session_may_be_named_by_its_label(

@@ -66,14 +66,14 @@ def pull(client: XnatClient, files: Sequence[RemoteFile], folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [Wanted(file, folder / local_name(file)) for file in files]
-    missing = _missing(wanted)
-    _check_room(folder, missing)
     try:
+        missing = _missing(wanted)
+        _check_room(folder, missing)
         with ThreadPoolExecutor(WORKERS) as pool:
             if len(missing) >= ZIP_FROM_FILES:
                 rate = _probed(client, missing[:WORKERS], pool)
-                _pull_zip(client, _missing(missing), files_bytes_per_s=rate)
-                missing = _missing(missing)
+                _pull_zip(client, _absent(missing), files_bytes_per_s=rate)
+                missing = _absent(missing)
             list(pool.map(lambda item: _pull_file(client, item), missing))
     except OSError as error:
         raise _no_room(folder, error.strerror or "an I/O error") from error
@@ -94,25 +94,36 @@ def local_name(file: RemoteFile) -> str:
 
 
 def _missing(wanted: Sequence[Wanted]) -> list[Wanted]:
-    return [item for item in wanted if not _is_whole(item)]
+    """Return what is not there; what an earlier run left and is wrong is removed."""
+    for item in wanted:
+        if item.path.is_file() and _fault(item.path, item.file):
+            item.path.unlink()
+    return _absent(wanted)
 
 
-def _is_whole(item: Wanted) -> bool:
-    return item.path.is_file() and not _fault(item.path, item.file)
+def _absent(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Return what is not in its place; ``_store`` puts there only what is right."""
+    return [item for item in wanted if not item.path.is_file()]
 
 
-def _fault(path: Path, file: RemoteFile) -> str:
-    """Return what is wrong with a pulled file, empty when nothing is."""
+def _fault(path: Path, file: RemoteFile, md5: str | None = None) -> str:
+    """Return what is wrong with a pulled file, empty when nothing is.
+
+    ``md5`` is its digest where that is known from the writing of it.
+    """
     size = path.stat().st_size
     if size != file.size:
         return f"{size} bytes"
     if len(file.digest) == MD5_LENGTH:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, _md5).hexdigest()
-        return "" if digest == file.digest else "another digest"
+        return "" if (md5 or _digest(path)) == file.digest else "another digest"
     with path.open("rb") as stream:
         stream.seek(PREAMBLE_BYTES)
         return "" if stream.read(4) == b"DICM" else "no DICOM"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, _md5).hexdigest()
 
 
 def _md5() -> "hashlib._Hash":
@@ -205,14 +216,15 @@ def _store(chunks: Iterable[bytes], item: Wanted) -> str:
     """Write chunks beside the target and move them there if they are right."""
     part = item.path.with_suffix(".part")
     try:
-        written = 0
+        written, digest = 0, _md5()
         with part.open("wb") as stream:
             for chunk in chunks:
                 written += len(chunk)
                 if written > item.file.size:
                     return "more bytes"
                 stream.write(chunk)
-        fault = _fault(part, item.file)
+                digest.update(chunk)
+        fault = _fault(part, item.file, digest.hexdigest())
         if not fault:
             part.replace(item.path)
         return fault
