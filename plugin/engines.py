@@ -80,6 +80,19 @@ def open_checkpoint(path: Path, wish: Wish, proofs: Proofs) -> Choice:
     )
 
 
+def is_settled(path: Path, wish: Wish, proofs: Proofs) -> bool:
+    """Say whether ``open_checkpoint`` need not measure any engine first."""
+    for engine in candidates(wish):
+        if _is_reference(engine):
+            return True
+        fidelity = proofs.find(subject_of(read_manifest(path), engine))
+        if fidelity is None:
+            return False
+        if fidelity.dice >= _needed_dice(path, engine):
+            return True
+    return True
+
+
 def candidates(wish: Wish) -> Iterator[Engine]:
     """Yield the engines that fulfil a wish, the fastest first."""
     device = _device(wish)
@@ -158,7 +171,7 @@ def _name(manifest: Manifest, engine: Engine) -> str:
 
 def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
     """Return how faithful an engine is to these weights, measured once."""
-    if engine.runtime == "torch" and engine.precision == REFERENCE_PRECISION:
+    if _is_reference(engine):
         return None
     manifest = read_manifest(path)
     subject = subject_of(manifest, engine)
@@ -167,6 +180,10 @@ def _fidelity(path: Path, engine: Engine, proofs: Proofs) -> Fidelity | None:
         known = _measure(path, engine, manifest.grid_px)
         proofs.keep(subject, known)
     return known
+
+
+def _is_reference(engine: Engine) -> bool:
+    return engine.runtime == "torch" and engine.precision == REFERENCE_PRECISION
 
 
 def _measure(path: Path, engine: Engine, grid_px: int) -> Fidelity:

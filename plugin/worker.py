@@ -30,6 +30,7 @@ from plugin.service.handling import (
     handle,
 )
 from plugin.service.orders import Orders, Stopped
+from plugin.service.proving import prove_apart
 from plugin.service.states import BUSY, ENDING, FAILED, IDLE, Said
 from plugin.weights import require_weights
 
@@ -68,6 +69,7 @@ def prepare(config: ServiceConfig) -> Means:
         archive.close()
     wish = Wish(config.engine, config.device, config.precision)
     proofs = Proofs(config.work / CACHE)
+    prove_apart(weights, wish, proofs)
     choice = open_checkpoint(weights, wish, proofs)
     engine = choice.engine
     meters = find_meters(gpus=gpu_uuids([engine.device]))

@@ -5,10 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from arrivals import accept, series, study_key
+from service import Running, await_that, running, settings
 from sessions import archive_with, untrained_checkpoint
+from synthetic import post_plan, pre_plan
 
 from model.checkpoint import write_checkpoint
 from plugin.cli import COMMANDS, cli
+from plugin.jobs import Queue, State
+from plugin.worker import CACHE
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "torchvision", "matplotlib", "highdicom", "openvino", "nibabel"}
@@ -73,6 +78,32 @@ def test_a_proven_checkpoint_is_served_without_pytorch(
     assert not (tmp_path / "empty").exists()
     assert "openvino" in found
     assert not found & {"torch", "torchvision", "socket.connect"}
+
+
+def states_of(service: Running) -> list[str]:
+    return [worker["state"] for worker in service.health["workers"]]
+
+
+@pytest.mark.slow
+def test_a_service_that_had_to_prove_its_engine_serves_without_pytorch(
+    tmp_path: Path,
+) -> None:
+    checkpoint = untrained_checkpoint()
+    path = tmp_path / "c.safetensors"
+    write_checkpoint(checkpoint.network, checkpoint.manifest, path)
+    config = settings(tmp_path, path, top='engine = "openvino"\nworkers = 2')
+    images = [*series(pre_plan()), *series(post_plan())]
+    queue, key = Queue(tmp_path / "work"), study_key(images)
+    for image in images:
+        accept(queue, image)
+    queue.enqueue(key)
+    with running(config, tmp_path / "work") as service:
+        service.await_state(key, State.DONE)
+        await_that(lambda: states_of(service) == ["idle", "idle"], "both workers")
+        mapped = [Path(f"/proc/{n}/maps").read_text() for n in service.worker_pids()]
+    assert len(list((tmp_path / "work" / CACHE).rglob("*.json"))) == 1
+    assert all("libopenvino" in text for text in mapped)
+    assert not any("libtorch" in text for text in mapped)
 
 
 def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:

@@ -463,6 +463,7 @@ def test_without_a_setting_the_packaged_weights_are_opened(
     def opened(path: Path, *_more: Any) -> None:
         raise RuntimeError(str(path))
 
+    monkeypatch.setattr(worker, "prove_apart", lambda *_: None)
     monkeypatch.setattr(worker, "open_checkpoint", opened)
     with pytest.raises(RuntimeError) as found:
         prepare(service_config(tmp_path))
