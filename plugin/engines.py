@@ -53,6 +53,14 @@ class Choice:
     fidelity: Fidelity | None
     """None for the reference itself."""
 
+    @property
+    def told(self) -> str:
+        """Return the engine and why it is trusted, in words."""
+        proof = "the reference"
+        if self.fidelity is not None:
+            proof = f"Dice {self.fidelity.dice:.4f} with torch fp32"
+        return f"{self.engine} ({proof})"
+
 
 def open_checkpoint(path: Path, wish: Wish, proofs: Proofs) -> Choice:
     """Return the checkpoint on the first engine of the wish that is faithful to it.

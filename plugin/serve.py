@@ -162,13 +162,14 @@ class Service:
         yield _server(source, self.config.http)
 
     def _announce(self, page_ports: list[int]) -> None:
-        """Say once that studies are received and worked on."""
+        """Say once that studies are received and worked on, and with what."""
         if self._is_announced or not self.crew.is_ready:
             return
         self._is_announced = True
         listen, http = self.config.listener, self.config.http
         said = [f"{listen.ae_title} at {listen.address}:{self.listener.port}"]
         said += [f"pages at http://{http.address}:{n}/" for n in page_ports if http]
+        said += [f"engine {self.crew.engine}"] if self.crew.engine else []
         click.echo(f"ready: {', '.join(said)}", err=True)
 
     def _revive(self) -> None:

@@ -31,7 +31,7 @@ from plugin.service.handling import (
 )
 from plugin.service.orders import Orders, Stopped
 from plugin.service.proving import prove_apart
-from plugin.service.states import BUSY, ENDING, FAILED, IDLE, Said
+from plugin.service.states import BUSY, ENDING, FAILED, IDLE, STARTING, Said
 from plugin.weights import require_weights
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def work(config: ServiceConfig, name: str, line: Connection, verbosity: int) -> 
     except BrsError as error:
         line.send(Said(FAILED, error=error_fields(error)))
         sys.exit(exit_code(error))
+    line.send(Said(STARTING, engine=means.engine))
     Worker(name, queue, means, orders, line.send).run()
 
 
@@ -76,11 +77,11 @@ def prepare(config: ServiceConfig) -> Means:
     scope = proven_scope(config.scope, choice, proofs)
     first = Segmenter(choice.checkpoint, engine, config.rules, meters, scope)
     spare = replace(first, engine=Engine(LOCAL, "fp32"))
-    logger.info("engine %s", engine)
     return Means(
         segmenters=(first,) if engine.device == LOCAL else (first, spare),
         ae_title=config.listener.ae_title,
         destinations=config.destinations,
+        engine=choice.told,
     )
 
 

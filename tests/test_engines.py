@@ -23,7 +23,7 @@ from model.openvino_runner import OpenVinoRunner, has_bf16
 from plugin import engines
 from plugin.cache import cache_folder
 from plugin.commands import training
-from plugin.engines import Wish, candidates, open_checkpoint
+from plugin.engines import Choice, Wish, candidates, open_checkpoint
 from plugin.folder_archive import FolderArchive, lost
 from plugin.proofs import Proofs, Subject
 from plugin.rounding import cpu_type
@@ -142,6 +142,13 @@ def test_the_chosen_engine_is_faithful_and_proven_once(
     monkeypatch.setattr(engines, "compare", None)  # a second measurement would fail
     assert open_checkpoint(path, wish, proofs).fidelity == choice.fidelity
     assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+def test_an_engine_is_told_with_why_it_is_trusted() -> None:
+    weights = untrained_checkpoint()
+    proven = Choice(weights, OPENVINO, Fidelity(0.99876, 0.01, 8))
+    assert proven.told == "openvino-cpu-fp32 (Dice 0.9988 with torch fp32)"
+    assert Choice(weights, FP32, None).told == "torch-cpu-fp32 (the reference)"
 
 
 def unfaithful(monkeypatch: pytest.MonkeyPatch) -> None:

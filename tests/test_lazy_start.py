@@ -104,6 +104,7 @@ def test_a_service_that_had_to_prove_its_engine_serves_without_pytorch(
     assert len(list((tmp_path / "work" / CACHE).rglob("*.json"))) == 1
     assert all("libopenvino" in text for text in mapped)
     assert not any("libtorch" in text for text in mapped)
+    assert ", engine openvino-cpu-fp32 (Dice 1.0000 with torch fp32)\n" in service.said
 
 
 def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:

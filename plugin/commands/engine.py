@@ -52,8 +52,5 @@ def engine_for(weights: Path, settings: dict[str, Any], proofs: Proofs) -> Choic
     """Return the checkpoint on the engine that the options ask for, and print which."""
     wish = Wish(settings["engine"], settings["device"], settings["precision"])
     choice = open_checkpoint(weights, wish, proofs)
-    proof = "the reference"
-    if choice.fidelity is not None:
-        proof = f"Dice {choice.fidelity.dice:.4f} with torch fp32"
-    click.echo(f"engine {choice.engine} ({proof})", err=True)
+    click.echo(f"engine {choice.told}", err=True)
     return choice

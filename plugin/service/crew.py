@@ -80,6 +80,8 @@ class Crew:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
         self._was_ready = False
+        self.engine = ""
+        """What the workers segment with, as one of them said."""
         self.members = [Member(f"worker-{n + 1}") for n in range(config.workers)]
 
     def tend(self) -> None:
@@ -157,6 +159,7 @@ class Crew:
             logger.error("%s: %s", member.name, _again(said.error))
         if said.state == IDLE and member.state == BUSY:
             member.deaths = 0
+        self.engine = said.engine or self.engine
         self._was_ready = self._was_ready or said.state == IDLE
         self._set(member, said.state, said.job)
 

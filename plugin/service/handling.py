@@ -53,6 +53,8 @@ class Means:
     ae_title: str
     destinations: tuple[Destination, ...] = ()
     deliver: Deliver = deliver
+    engine: str = ""
+    """What the first one runs on, in words."""
 
 
 @dataclass(frozen=True, slots=True)

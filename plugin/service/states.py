@@ -16,8 +16,9 @@ ENDED: Final = "ended"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A worker's state, the job it runs, or the error with which it ends."""
+    """A worker's state, its job, its engine, or the error with which it ends."""
 
     state: str
     job: str | None = None
+    engine: str | None = None
     error: Mapping[str, str] | None = None
