@@ -43,8 +43,13 @@ def _quota(cgroup: Path) -> float | None:
     return None
 
 
-def bound_threads(environ: MutableMapping[str, str], cgroup: Path = CGROUP) -> None:
-    """Let libraries start no more threads than a quota grants, unless told by hand."""
-    granted = available(cgroup)
+def bound_threads(
+    environ: MutableMapping[str, str], cgroup: Path = CGROUP, *, processes: int = 1
+) -> None:
+    """Let libraries start no more threads than a quota grants, unless told by hand.
+
+    Of several processes at once each is granted its share.
+    """
+    granted = max(1, available(cgroup) // processes)
     if granted < _allowed():
         environ.setdefault(THREADS, str(granted))

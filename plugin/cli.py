@@ -76,9 +76,10 @@ def cli(verbose: int) -> None:
 
 def main() -> None:
     """Run the command line; errors of ours become one line and an exit code."""
+    given = dict(os.environ)
     bound_threads(os.environ)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, obj=given)
     except click.exceptions.Exit as asked:
         code = asked.exit_code
     except click.ClickException as error:

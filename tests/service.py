@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +118,13 @@ def destination_row(port: int, **more: Any) -> str:
 class Running:
     """A service that runs, until it is told to stop or killed."""
 
-    def __init__(self, config: Path, work: Path, words: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        config: Path,
+        work: Path,
+        words: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.work = work
         self.queue = Queue(work)
         self._errors = config.with_suffix(".stderr")
@@ -128,7 +134,7 @@ class Running:
                 [sys.executable, *command],
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env=environ or {**os.environ, "OMP_NUM_THREADS": "1"},
             )
         self.port = self.http_port = 0
 
@@ -207,8 +213,9 @@ def _parents() -> dict[int, int]:
 
 
 @contextmanager
-def running(config: Path, work: Path) -> Iterator[Running]:
-    service = Running(config, work)
+def running(config: Path, work: Path, *started: Any) -> Iterator[Running]:
+    """Yield a service; ``started`` may say by which words, and in what environment."""
+    service = Running(config, work, *started)
     try:
         yield service.ready()
     finally:

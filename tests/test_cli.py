@@ -14,7 +14,7 @@ from sessions import archive_with
 from synthetic import SECRETS
 
 from model.errors import BrsError, CheckpointError, ModelError, TrainingError
-from plugin.cli import cli
+from plugin.cli import cli, main
 from plugin.errors import ArchiveError, ConfigError, InputError, MaskError, exit_code
 
 ERROR = {"found": "x", "needed": "y", "mend": "z"}
@@ -137,3 +137,30 @@ def test_every_command_explains_itself() -> None:
                 continue
             assert isinstance(parameter, click.Option)
             assert parameter.help, (name, parameter.name)
+
+
+@pytest.mark.parametrize(
+    ("workers", "by_hand", "expected"),
+    [(2, None, "4"), (3, None, "2"), (2, "6", "6"), (2, "8", "8")],
+)
+def test_workers_of_the_service_share_what_a_container_is_granted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    by_hand: str | None,
+    expected: str,
+) -> None:
+    config = tmp_path / "brs.toml"
+    listen = '[listen]\nae_title = "BRS"\nany_caller = true\n'
+    config.write_text(f'work = "w"\nworkers = {workers}\n{listen}')
+    monkeypatch.setattr("model.processors._allowed", lambda: 32)
+    monkeypatch.setattr("model.processors._quota", lambda _cgroup: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", by_hand or "")
+    if by_hand is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(sys, "argv", ["brs", "serve", "--config", str(config)])
+    passed: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda *words: passed.append(words[2]))
+    with pytest.raises(SystemExit):
+        main()
+    assert [environ["OMP_NUM_THREADS"] for environ in passed] == [expected]

@@ -1,5 +1,6 @@
 """A command loads what it needs: PyTorch takes seconds to import, and is not always."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from sessions import archive_with, untrained_checkpoint
 from synthetic import post_plan, pre_plan
 
 from model.checkpoint import write_checkpoint
+from model.processors import THREADS, available
 from plugin.cli import COMMANDS, cli
 from plugin.jobs import Queue, State
 from plugin.worker import CACHE
@@ -85,7 +87,7 @@ def states_of(service: Running) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_service_that_had_to_prove_its_engine_serves_without_pytorch(
+def test_a_service_of_two_workers_without_a_proof_serves_without_pytorch(
     tmp_path: Path,
 ) -> None:
     checkpoint = untrained_checkpoint()
@@ -97,14 +99,20 @@ def test_a_service_that_had_to_prove_its_engine_serves_without_pytorch(
     for image in images:
         accept(queue, image)
     queue.enqueue(key)
-    with running(config, tmp_path / "work") as service:
+    brs = ("-m", "plugin.cli", "serve", "--config", str(config))
+    environ = {k: v for k, v in os.environ.items() if k != THREADS}
+    with running(config, tmp_path / "work", brs, environ) as service:
         service.await_state(key, State.DONE)
         await_that(lambda: states_of(service) == ["idle", "idle"], "both workers")
-        mapped = [Path(f"/proc/{n}/maps").read_text() for n in service.worker_pids()]
+        places = [Path(f"/proc/{pid}") for pid in service.worker_pids()]
+        mapped = [(place / "maps").read_text() for place in places]
+        environs = [(place / "environ").read_text() for place in places]
     assert len(list((tmp_path / "work" / CACHE).rglob("*.json"))) == 1
     assert all("libopenvino" in text for text in mapped)
     assert not any("libtorch" in text for text in mapped)
     assert ", engine openvino-cpu-fp32 (Dice 1.0000 with torch fp32)\n" in service.said
+    share = f"{THREADS}={max(1, available() // 2)}"
+    assert all(share in text.split("\0") for text in environs)
 
 
 def test_openvino_tells_nobody_that_it_is_used(tmp_path: Path) -> None:

@@ -55,3 +55,23 @@ def test_threads_are_bounded_by_a_quota_and_by_hand_alone(tmp_path: Path) -> Non
     (tmp_path / "cpu.max").write_text("200000 100000")
     bound_threads(free, tmp_path)
     assert free == {"OMP_NUM_THREADS": "4"}, "what was set stays"
+
+
+@pytest.mark.parametrize(
+    ("processes", "quota", "expected"),
+    [
+        (1, "max", None),
+        (2, "max", "16"),
+        (3, "max", "10"),
+        (64, "max", "1"),
+        (2, "400000", "2"),
+        (8, "400000", "1"),
+    ],
+)
+def test_several_processes_share_what_is_granted(
+    tmp_path: Path, processes: int, quota: str, expected: str | None
+) -> None:
+    environ: dict[str, str] = {}
+    (tmp_path / "cpu.max").write_text(f"{quota} 100000")
+    bound_threads(environ, tmp_path, processes=processes)
+    assert environ.get("OMP_NUM_THREADS") == expected
