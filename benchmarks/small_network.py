@@ -1,4 +1,4 @@
-"""A network of a hundred thousand weights, for studies of many trainings on a CPU.
+"""A network of 67,000 weights, for studies of many trainings on a CPU.
 
 Not the paper's: it is trained in seconds where FCN-ResNet50 takes minutes, and can tell
 whether a study's machinery works on all strategies, not how FCN-ResNet50 would fare.
