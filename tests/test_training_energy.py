@@ -204,7 +204,7 @@ def test_three_ways_are_trained_and_published(tmp_path: Path) -> None:
     arguments = [*tiny, "--workers=1", "--device=cpu", f"--out={tmp_path}"]
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 0, done.output
-    result = report.read(tmp_path / "training-energy-32.json")
+    result = report.read(tmp_path / "training-energy-32-cpu-fp32.json")
     assert [len(timing.seconds) for timing in result.timings] == [2, 1, 2]
     assert [len(d.split(", ")) for d in result.columns["Dice after each epoch"]] == [
         *(2, 1, 2)
