@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from benchmarks.measure import Result
 
@@ -38,8 +39,12 @@ def write_figure(results: Mapping[str, Result], path: Path) -> None:
             xscale="log",
             yscale="log",
             xlabel=name,
-            title=f"^{power:.2f}",
+            title=f"power {power:.2f}",
         )
+        panel.minorticks_off()
+        panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     np.atleast_1d(panels)[0].set_ylabel("s (synthetic data)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=130)

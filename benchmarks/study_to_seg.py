@@ -121,7 +121,8 @@ def main(
                 work=work,
                 limit=limit,
                 notes=(
-                    f"The limit is of {seen} slices: some are seen twice, mirrored",
+                    f"The limit is of {seen} whole slices: some are seen twice,"
+                    " mirrored; scope breast crops them",
                 ),
             )
             publish(result, out, named(f"study-{grid}-{name}", best.engine))
