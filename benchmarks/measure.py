@@ -86,6 +86,13 @@ class Result:
         """Return how many times faster than the first way."""
         return self.timings[0].median_s / timing.median_s
 
+    @property
+    def limit_share(self) -> str:
+        """How near the last way is to the limit, ``unknown`` without one."""
+        if self.limit is None:
+            return "unknown"
+        return f"{self.limit.seconds / self.timings[-1].median_s:.0%}"
+
     def compared(self, timing: Timing) -> str:
         """Return the ratio as text, of a part its share of the whole."""
         if self.are_parts:
@@ -108,10 +115,9 @@ class Result:
                 + "".join(f"; {k}: {v[index]}" for k, v in self.columns.items())
             )
         if self.limit:
-            share = self.limit.seconds / self.timings[-1].median_s
             lines.append(
                 f"limit: {self.limit.name}, {self.limit.seconds:.4g} s;"
-                f" {self.timings[-1].name} is at {share:.0%} of it"
+                f" {self.timings[-1].name} is at {self.limit_share} of it"
             )
         return "\n".join([*lines, *self.notes])
 

@@ -55,8 +55,7 @@ How engines are chosen and proven: [0031](adr/0031-inference-engines.md); what t
 network may skip: [0032](adr/0032-scope.md); how pixels are read:
 [0033](adr/0033-reading-pixels.md).
 """
-SUMMARY = """
-## At a glance
+SUMMARY = """## At a glance
 
 | what | way | compared with | times faster | share of the limit | on |
 |---|---|---|---|---|---|
@@ -83,7 +82,7 @@ def page(results: Sequence[Result]) -> str:
     glance = "\n".join(line for r in compared for line in at_a_glance(r))
     figure = [GROWTH] if any(_grows(r) for r in results) else []
     sections = (section(result) for result in results)
-    return "\n".join([HEAD, SUMMARY.lstrip("\n") + glance, *figure, *sections])
+    return "\n".join([HEAD, SUMMARY + glance, *figure, *sections])
 
 
 def at_a_glance(result: Result) -> Iterator[str]:
@@ -91,8 +90,6 @@ def at_a_glance(result: Result) -> Iterator[str]:
     first, last = result.timings[0], result.timings[-1]
     if first is last:
         return
-    limit = result.limit
-    share = f"{limit.seconds / last.median_s:.0%}" if limit else "unknown"
     facts = result.machine
     on = facts.get("gpu", f"{facts.get('cpu')}, {facts.get('cores')} cores")
     cells = (
@@ -100,7 +97,7 @@ def at_a_glance(result: Result) -> Iterator[str]:
         last.name,
         first.name,
         f"**{result.ratio(last):.2f}**",
-        share,
+        result.limit_share,
         on.split(", CUDA")[0],
     )
     yield f"| {' | '.join(cells)} |"
@@ -118,9 +115,8 @@ def section(result: Result) -> str:
     ]
     if result.limit:
         last = result.timings[-1]
-        share = result.limit.seconds / last.median_s
         limit = f"Limit: {result.limit.name}, {result.limit.seconds:.3g} s"
-        lines += ["", f"{limit}; {last.name} is at {share:.0%} of it."]
+        lines += ["", f"{limit}; {last.name} is at {result.limit_share} of it."]
     lines += ["", *(f"{note}." for note in result.notes)]
     facts = dict.fromkeys(ROW, "unknown") | dict(result.machine)
     told = "; ".join(f"{key} {value}" for key, value in facts.items())
