@@ -15,13 +15,11 @@ import numpy as np
 from benchmarks.measure import Limit, Result, Way, compare, publish, timed
 from benchmarks.options import count_option, out_option, repeats_option
 from benchmarks.study import draw_study
-from model.bag import BagFeatures, TouchRule, measure
+from model.bag import BagFeatures, measure
 from model.boundary import find_region
 from model.preprocess import Placement, to_stack
-from model.ranking import Candidate
 
 GRID_PX = 256
-STRATEGY = "bag"
 HALF = 0.5
 
 
@@ -30,25 +28,6 @@ def measured(path: Path, placement: Placement) -> BagFeatures:
     stored = np.load(path, mmap_mode="r")
     region = find_region(stored[:, 0].astype(np.float32), placement)
     return measure(region.mask, placement, source="boundary")
-
-
-def pool(features: BagFeatures, size: int) -> list[Candidate]:
-    """Return so many patients, their nearest points and sizes drawn around one's."""
-    rng = np.random.default_rng(size)
-    near = np.abs(rng.normal(45, 20, size))
-    large = np.abs(rng.normal(140, 25, size))
-    return [
-        Candidate(
-            f"case{i:05d}", f"patient{i:05d}", _moved(features, near[i], large[i])
-        )
-        for i in range(size)
-    ]
-
-
-def _moved(features: BagFeatures, near_mm: float, size_mm: float) -> BagFeatures:
-    values = {name: getattr(features, name) for name in BagFeatures.__slots__}
-    changed = {"nearest_point_mm": near_mm, "breast_size_mm": size_mm}
-    return BagFeatures(**{**values, "rule": TouchRule(), **changed})
 
 
 def rate(session: Result, read_s: float) -> tuple[str, ...]:

@@ -20,17 +20,20 @@ import numpy as np
 
 from benchmarks.measure import Result, Way, compare, publish
 from benchmarks.options import DEFAULT_WEIGHTS, count_option, out_option, repeats_option
-from benchmarks.ranking import STRATEGY, measured, pool
+from benchmarks.ranking import measured
 from benchmarks.scaling_figure import exponent, write_figure
 from benchmarks.study import draw_study, write_study
 from benchmarks.study_to_seg import weights_for
+from model.bag import BagFeatures, TouchRule
 from model.preprocess import to_stack
+from model.ranking import Candidate
 from model.selection import rank
 from plugin.engines import Wish, open_checkpoint
 from plugin.pipeline import Segmenter, segment_session
 from plugin.proofs import Proofs
 
 GRID_PX = 96
+STRATEGY = "bag"
 SLICES, MATRIX_PX = 32, 256
 WORKERS = (1, 2, 4)
 STUDIES = 4
@@ -64,6 +67,25 @@ def study_ways(
         run = partial(segmented, study, folder / "out", ready)
         found.append((size[differs], run))
     return found
+
+
+def pool(features: BagFeatures, size: int) -> list[Candidate]:
+    """Return so many patients, their nearest points and sizes drawn around one's."""
+    rng = np.random.default_rng(size)
+    near = np.abs(rng.normal(45, 20, size))
+    large = np.abs(rng.normal(140, 25, size))
+    return [
+        Candidate(
+            f"case{i:05d}", f"patient{i:05d}", _moved(features, near[i], large[i])
+        )
+        for i in range(size)
+    ]
+
+
+def _moved(features: BagFeatures, near_mm: float, size_mm: float) -> BagFeatures:
+    values = {name: getattr(features, name) for name in BagFeatures.__slots__}
+    changed = {"nearest_point_mm": near_mm, "breast_size_mm": size_mm}
+    return BagFeatures(**{**values, "rule": TouchRule(), **changed})
 
 
 def pool_ways(folder: Path, most: int) -> list[tuple[float, Callable[[], object]]]:
